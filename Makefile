@@ -1,0 +1,52 @@
+# Two commands to know: `make demo` and `make test`. Both install what they need into .venv, pinned and hashed.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check lint types arrows manifests bench lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+install: $(READY) ## create .venv from constraints.txt (pinned, hashed)
+
+$(READY): constraints.txt bootstrap.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("replayer needs Python 3.11 or newer; this is %s. Say make PYTHON=python3.11" % sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@echo "installing into $(VENV) (pinned and hashed; the first time takes a minute)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r bootstrap.txt
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes constraints.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY) ## broker, worker, investigator, a workload, one timeline, one investigation; stays up until Ctrl-C (DEMO_EXIT=1 ends by itself)
+	@$(BIN)/replayer demo
+
+test: $(READY) ## the whole suite, real Kafka included
+	@$(BIN)/python -m pytest
+
+check: lint types arrows manifests test ## what a change must pass: ruff, mypy --strict, arrows, manifests, tests
+
+lint: $(READY) ## ruff
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(READY) ## mypy --strict
+	@$(BIN)/mypy
+
+arrows: $(READY) ## who may import whom
+	@$(BIN)/lint-imports
+
+manifests: $(READY) ## k8s manifests and Dockerfile, offline
+	@$(BIN)/python -m pytest -q tests/k8s
+
+bench: $(READY) ## durable materialisation against its peers; writes benchmarks/results.json and RESULTS.md
+	@$(BIN)/python -m benchmarks.run
+
+lock: ## resolve constraints.txt and bootstrap.txt anew
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra dev pyproject.toml -o constraints.txt
+	@echo uv | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate - -o bootstrap.txt
+
+clean: ## remove .venv and local data
+	rm -rf $(VENV) .data build dist

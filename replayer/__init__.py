@@ -1,0 +1,1 @@
+"""replayer: timelines, prompt-template indexes and investigation replays of AI workflows, from Kafka."""

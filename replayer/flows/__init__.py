@@ -1,0 +1,1 @@
+"""Faust agents: loop, call core, obey its outcome."""

@@ -1,0 +1,1 @@
+"""Runs one replay: command -> private consumer group -> results."""

@@ -1,0 +1,1 @@
+"""Ports made real: log reader, publisher, topic admin, embedded broker."""

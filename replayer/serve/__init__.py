@@ -1,0 +1,1 @@
+"""Answers people: web views, forwarding, auth."""

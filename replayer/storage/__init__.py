@@ -1,0 +1,1 @@
+"""Object storage: artefacts by the hash of their content."""
