@@ -1,0 +1,29 @@
+"""One real broker per test run, and names that no other test uses."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from replayer.kafka.broker import EmbeddedBroker
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[str]:
+    """Bootstrap address: the cluster REPLAYER_BROKER names, else an embedded broker started for this run."""
+    named = os.environ.get("REPLAYER_BROKER")
+    if named:
+        yield named
+        return
+    with EmbeddedBroker() as embedded:
+        yield embedded.bootstrap
+
+
+@pytest.fixture
+def unique() -> Callable[[str], str]:
+    """`unique("orders")` -> a topic, group or app name that no other test and no other run uses."""
+    suffix = secrets.token_hex(4)
+    return lambda name: f"{name}-{suffix}"
