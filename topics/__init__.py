@@ -1,1 +1,1 @@
-"""PURE. The language on the wire: envelope, families, codec, catalogue, commands and results. Imports: stdlib, pydantic, msgspec, orjson."""
+"""PURE. The language on the wire: envelope, families, codec, catalogue. Imports: stdlib, pydantic, msgspec."""

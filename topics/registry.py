@@ -1,0 +1,66 @@
+"""Every event type this release knows: its family (and so its topic), its schema version, the model of its `data`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from topics.families.feedback import FeedbackReceived
+from topics.families.model import ModelInvocationCompleted, ModelInvocationFailed
+from topics.families.policy import PolicyEvaluated
+from topics.families.stage import StageCompleted, StageFailed, StageStarted
+from topics.families.tool import RetrievalPerformed, ToolCallCompleted, ToolCallFailed, ToolCallStarted
+from topics.families.workflow import (
+    HumanOverride,
+    PlanCreated,
+    RequestReceived,
+    ResponseGenerated,
+    ToolSelected,
+    WorkflowCompleted,
+    WorkflowFailed,
+)
+from topics.fields import Model
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    """One event type. `family` is the name of its topic."""
+
+    name: str
+    family: str
+    schema_version: int
+    data: type[Model]
+
+
+_WORKFLOW, _MODEL, _TOOL = "workflow-events", "model-invocations", "tool-events"
+_POLICY, _FEEDBACK, _STAGE = "policy-events", "feedback-events", "stage-events"
+
+EVENT_TYPES: Mapping[str, EventType] = MappingProxyType(
+    {
+        event_type.name: event_type
+        for event_type in (
+            EventType("workflow.request_received", _WORKFLOW, 1, RequestReceived),
+            EventType("workflow.plan_created", _WORKFLOW, 1, PlanCreated),
+            EventType("workflow.tool_selected", _WORKFLOW, 1, ToolSelected),
+            EventType("workflow.response_generated", _WORKFLOW, 1, ResponseGenerated),
+            EventType("workflow.human_override", _WORKFLOW, 1, HumanOverride),
+            EventType("workflow.completed", _WORKFLOW, 1, WorkflowCompleted),
+            EventType("workflow.failed", _WORKFLOW, 1, WorkflowFailed),
+            EventType("model.invocation_completed", _MODEL, 1, ModelInvocationCompleted),
+            EventType("model.invocation_failed", _MODEL, 1, ModelInvocationFailed),
+            EventType("tool.call_started", _TOOL, 1, ToolCallStarted),
+            EventType("tool.call_completed", _TOOL, 1, ToolCallCompleted),
+            EventType("tool.call_failed", _TOOL, 1, ToolCallFailed),
+            EventType("retrieval.performed", _TOOL, 1, RetrievalPerformed),
+            EventType("policy.evaluated", _POLICY, 1, PolicyEvaluated),
+            EventType("feedback.received", _FEEDBACK, 1, FeedbackReceived),
+            EventType("stage.started", _STAGE, 1, StageStarted),
+            EventType("stage.completed", _STAGE, 1, StageCompleted),
+            EventType("stage.failed", _STAGE, 1, StageFailed),
+        )
+    }
+)
+
+BY_DATA: Mapping[type[Model], EventType] = MappingProxyType({known.data: known for known in EVENT_TYPES.values()})
+FAMILIES: tuple[str, ...] = tuple(dict.fromkeys(known.family for known in EVENT_TYPES.values()))
