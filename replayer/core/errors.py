@@ -1,0 +1,21 @@
+"""Every error of the pure rooms.
+
+ReplayerError
+└── UnknownRowFormat    a stored row was written by another version
+"""
+
+from __future__ import annotations
+
+
+class ReplayerError(Exception):
+    """Base of what replayer raises by name."""
+
+
+class UnknownRowFormat(ReplayerError):
+    """A stored row carries a format version this replayer cannot read: it was written by a newer one."""
+
+    def __init__(self, kind: str, found: int, known: tuple[int, ...]) -> None:
+        super().__init__(
+            f"A {kind} row has format {found}; this version of replayer reads {', '.join(map(str, known))}. "
+            "Run the version that wrote it, or rebuild the table under another REPLAYER_APP_ID."
+        )

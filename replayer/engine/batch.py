@@ -1,0 +1,90 @@
+"""One batch is one Faust message: the records of a fetch and the stretch of log they cover."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class Batch:
+    """Looks like one consumer record to Faust: its offset is the last one the batch covers, its value the batch itself.
+
+    It covers [before, after): commit markers, aborted records and compaction holes included, so that
+    "read up to here" is known even where the log holds nothing a reader sees. An empty batch stands for
+    a fetch that brought nothing but a marker.
+
+    `epoch` counts the seeks of the partition: a batch fetched before a seek is told from one fetched after it.
+    `gap` is (expired from, log start) where the wanted offsets had expired and reading went on at the log's start.
+    `beyond` is (wanted, log end) where the wanted offset lies above the end: the topic was truncated or recreated.
+    """
+
+    __slots__ = (
+        "after",
+        "before",
+        "beyond",
+        "checksum",
+        "epoch",
+        "gap",
+        "headers",
+        "key",
+        "offset",
+        "partition",
+        "records",
+        "serialized_key_size",
+        "serialized_value_size",
+        "timestamp",
+        "timestamp_type",
+        "topic",
+    )
+
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        records: Sequence[Any],
+        before: int,
+        after: int,
+        epoch: int,
+        gap: tuple[int, int] | None = None,
+        beyond: tuple[int, int] | None = None,
+    ) -> None:
+        self.topic, self.partition = topic, partition
+        self.records = records
+        self.before, self.after, self.epoch, self.gap, self.beyond = before, after, epoch, gap, beyond
+        self.offset = after - 1
+        self.timestamp = records[-1].timestamp if records else 0
+        self.timestamp_type = 0
+        self.headers, self.key, self.checksum = (), None, None
+        self.serialized_key_size = self.serialized_value_size = 0
+
+    @property
+    def value(self) -> Batch:
+        return self
+
+
+def split(
+    topic: str,
+    partition: int,
+    records: Sequence[Any],
+    before: int,
+    after: int,
+    epoch: int,
+    max_records: int,
+    max_bytes: int,
+) -> list[Batch]:
+    """Cut a fetch covering [before, after) into batches within the limits; together they cover it without a hole.
+
+    `before` is where the fetch began, `after` the consumer's position behind it. A single record above
+    `max_bytes` is a batch of its own. No records: one empty batch.
+    """
+    batches: list[Batch] = []
+    start, begin, size = 0, before, 0
+    for index, record in enumerate(records):
+        weight = len(record.value or b"") + len(record.key or b"")
+        if index > start and (index - start >= max_records or size + weight > max_bytes):
+            end = records[index - 1].offset + 1
+            batches.append(Batch(topic, partition, records[start:index], begin, end, epoch))
+            start, begin, size = index, end, 0
+        size += weight
+    batches.append(Batch(topic, partition, records[start:], begin, after, epoch))
+    return batches

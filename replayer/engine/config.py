@@ -1,0 +1,68 @@
+"""What the engine must be told. No environment, no defaults for what a user must decide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from replayer.core.outcome import Folded, Record, Rows, Send
+
+Guarantee = Literal["exactly_once", "at_least_once"]
+
+#: `fold(rows, records, partition, now_ms)`: pure; the engine may call it again with the same records.
+Fold = Callable[[Rows, Sequence[Record], int, int], Folded]
+
+#: `poison(record, exception, now_ms)`: the dead letter for a record whose fold raises.
+Poison = Callable[[Record, Exception, int], Send]
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """One table: its co-partitioned source topics and the fold that makes rows of their records.
+
+    All topics of `sources` and the changelog have `partitions` partitions; a row lives in the partition of its source.
+    `after_commit(partition)` is called on the event loop after every durable batch and after an assignment.
+    """
+
+    name: str
+    sources: tuple[str, ...]
+    partitions: int
+    fold: Fold
+    poison: Poison
+    after_commit: Callable[[int], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """Frozen; made from the settings by `replayer.app`."""
+
+    app_id: str
+    brokers: Sequence[str]
+    data_dir: Path
+    instance_id: str
+    web_host: str
+    web_port: int
+    web_url: str
+    guarantee: Guarantee = "exactly_once"
+    client: Mapping[str, Any] = field(default_factory=dict)  # security: keyword arguments of every aiokafka client
+    credentials: Any = None  # the same for Faust: a faust.auth.Credentials
+    batch_max_records: int = 1000
+    batch_max_bytes: int = 4 << 20
+    buffer_batches: int = 8  # per source partition, before fetching of it is suspended
+    max_record_bytes: int = 1 << 20
+    rocksdb_memory_bytes: int = 256 << 20
+    delete_retention_ms: int = 24 * 3_600_000
+    session_timeout_s: float = 30.0
+    heartbeat_interval_s: float = 3.0
+    rebalance_timeout_s: float = 60.0
+    transaction_timeout_s: float = 60.0
+    commit_interval_s: float = 1.0  # at_least_once: how often source offsets are committed
+    standby_replicas: int = 0
+    stop_grace_s: float = 20.0
+    web_application_options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def exactly_once(self) -> bool:
+        return self.guarantee == "exactly_once"

@@ -1,0 +1,123 @@
+"""What one source partition has waiting for its lane, and the rule that a batch must start where the table stands."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from replayer.core.outcome import Record
+from replayer.engine.batch import Batch
+from replayer.engine.position import Position, fingerprint
+
+
+class Verdict(Enum):
+    """What the lane must do after a look into an inbox."""
+
+    EMPTY = "empty"
+    READY = "ready"
+    SEEK = "seek"  # the head of the inbox lies above the position: fetch again from the position
+    FOREIGN = "foreign"  # the log is not the one this table was folded from
+
+
+@dataclass(slots=True)
+class Piece:
+    """A contiguous stretch of one source, cut to begin at the table's position."""
+
+    topic: str
+    records: Sequence[Record]
+    after: int
+    gap: tuple[int, int] | None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the values."""
+        return sum(len(record.value or b"") for record in self.records)
+
+
+class Inbox:
+    """Batches of one source partition, in the order they arrived.
+
+    Faust may deliver later batches first, deliver some twice and drop others within one generation, so arrival order
+    means nothing here: a batch below the position is cut, one above it makes the lane seek back, and batches fetched
+    before that seek are ignored.
+    """
+
+    def __init__(self, topic: str, position: Position | None) -> None:
+        self.topic = topic
+        self.position = position.next if position is not None else 0
+        self.batches = 0
+        self.suspended = False
+        self.why = ""  # of a FOREIGN verdict
+        self._unverified = position if position is not None and position.verifiable else None
+        self._epoch = 0
+        self._waiting: deque[Batch] = deque()
+
+    @property
+    def seek_offset(self) -> int:
+        """Where fetching must start: at the last record folded, which is read again to see that the log is the same."""
+        return self._unverified.last if self._unverified is not None else self.position
+
+    def sought(self, epoch: int) -> None:
+        """A seek was made; whatever was fetched before it is void."""
+        self._epoch = epoch
+        self._waiting.clear()
+        self.batches = 0
+
+    def put(self, batch: Batch) -> None:
+        if batch.epoch >= self._epoch:
+            self._waiting.append(batch)
+            self.batches += 1
+
+    def look(self) -> Verdict:
+        """Drop what is folded already; say what the first remaining batch asks for."""
+        while self._waiting:
+            head = self._waiting[0]
+            if head.beyond is not None:
+                self.why = f"the table stands at offset {head.beyond[0]} but the log ends at {head.beyond[1]}"
+                return Verdict.FOREIGN
+            if self._unverified is not None and not self._verify(head):
+                return Verdict.FOREIGN
+            if head.after <= self.position and head.gap is None:
+                self._drop()
+            elif head.before > self.position:
+                return Verdict.SEEK
+            else:
+                return Verdict.READY
+        return Verdict.EMPTY
+
+    def _verify(self, batch: Batch) -> bool:
+        expected = self._unverified
+        assert expected is not None
+        if batch.gap is not None or batch.before > expected.last:
+            # The record has expired since: there is nothing left to compare with.
+            self._unverified = None
+            return True
+        if batch.after <= expected.last:
+            return True
+        for record in batch.records:
+            if record.offset == expected.last:
+                if fingerprint(record) == expected.fingerprint:
+                    self._unverified = None
+                    return True
+                self.why = f"the record at offset {expected.last} is not the one that was folded"
+                return False
+        self.why = f"the record at offset {expected.last}, which was folded, is not in the log any more"
+        return False
+
+    def take(self, room: int) -> Piece | None:
+        """The first batch if it has at most `room` records, cut to the position. Call only after READY."""
+        head = self._waiting[0]
+        records: Sequence[Record] = head.records
+        if records and records[0].offset < self.position:
+            records = [record for record in records if record.offset >= self.position]
+        if len(records) > room:
+            return None
+        self._drop()
+        self.position = head.after
+        return Piece(self.topic, records, head.after, head.gap)
+
+    def _drop(self) -> None:
+        self._waiting.popleft()
+        self.batches -= 1

@@ -1,0 +1,50 @@
+"""One memory budget for all RocksDB databases of the process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import rocksdict
+
+_SMALLEST = 16 << 20
+
+
+class RocksMemory:
+    """Block cache and memtables of every partition share `budget` bytes; memtables are charged to the cache.
+
+    RocksDB's own default here would be 2 GiB of block cache for each partition. Index and filter blocks live in the
+    cache too, so the budget is the whole of it. Raises ValueError below 16 MiB.
+    """
+
+    def __init__(self, budget: int) -> None:
+        if budget < _SMALLEST:
+            raise ValueError(
+                f"RocksDB needs at least {_SMALLEST >> 20} MiB; REPLAYER_ROCKSDB_MEMORY_MB gives {budget >> 20}."
+            )
+        self._cache = rocksdict.Cache(budget)
+        self._memtables = rocksdict.WriteBufferManager.new_write_buffer_manager_with_cache(
+            budget // 2, False, self._cache
+        )
+        self._write_buffer = max(4 << 20, min(64 << 20, budget // 8))
+
+    def options(self) -> Any:
+        """Fresh options for one database within the shared budget."""
+        table = rocksdict.BlockBasedOptions()
+        table.set_block_cache(self._cache)
+        table.set_cache_index_and_filter_blocks(True)
+        table.set_pin_l0_filter_and_index_blocks_in_cache(True)
+        table.set_bloom_filter(10, block_based=False)
+        table.set_format_version(5)
+        options = rocksdict.Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_max_open_files(512)
+        options.set_write_buffer_manager(self._memtables)
+        options.set_write_buffer_size(self._write_buffer)
+        options.set_max_write_buffer_number(3)
+        options.set_block_based_table_factory(table)
+        return options
+
+    @property
+    def used(self) -> int:
+        """Bytes in cache and memtables now."""
+        return int(self._cache.get_usage())

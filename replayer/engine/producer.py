@@ -1,0 +1,139 @@
+"""Makes one step of a lane durable: rows, sends and source offsets, in one transaction where the guarantee asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from replayer.core.outcome import Send
+from replayer.engine.config import EngineConfig
+
+log = structlog.get_logger(__name__)
+
+#: One record batch on the wire; below the brokers' default message.max.bytes with room for framing.
+_BATCH_BYTES = 900_000
+_DEAD_LETTER_ROOM = 64 << 10
+
+
+class RowTooLarge(Exception):
+    """A single row does not fit into a record batch: a bug in a fold's bounds, never a matter of input."""
+
+
+class LaneProducer:
+    """The producer of one table partition.
+
+    Exactly once: transactional, `transactional.id` = app, table, partition; starting it aborts what a predecessor left
+    open and fences it. At least once: idempotent, acks=all.
+    """
+
+    def __init__(self, config: EngineConfig, table: str, partition: int) -> None:
+        self._config, self._table, self._partition = config, table, partition
+        self._changelog = f"{config.app_id}-{table}-changelog"
+        self._producer: AIOKafkaProducer | None = None
+
+    async def start(self) -> None:
+        """Connect; in exactly-once also fence. Retries until the broker answers; cancel to give up."""
+        config = self._config
+        arguments: dict[str, Any] = dict(config.client)
+        if config.exactly_once:
+            arguments["transactional_id"] = f"{config.app_id}-{self._table}-{self._partition}"
+            arguments["transaction_timeout_ms"] = int(config.transaction_timeout_s * 1000)
+        else:
+            arguments["enable_idempotence"] = True
+        backoff = 0.1
+        while True:
+            producer = AIOKafkaProducer(
+                bootstrap_servers=list(config.brokers),
+                client_id=f"{config.app_id}-{self._table}-{self._partition}",
+                acks="all",
+                max_batch_size=_BATCH_BYTES,
+                max_request_size=config.max_record_bytes + _DEAD_LETTER_ROOM + _BATCH_BYTES,
+                **arguments,
+            )
+            try:
+                await producer.start()
+            except KafkaError as exc:
+                log.warning(
+                    "producer not started; trying again",
+                    table=self._table,
+                    partition=self._partition,
+                    error=type(exc).__name__,
+                )
+                await _discard(producer)
+                await asyncio.sleep(backoff)
+                backoff = min(backoff * 2, 5.0)
+            except BaseException:
+                await _discard(producer)
+                raise
+            else:
+                self._producer = producer
+                return
+
+    async def stop(self) -> None:
+        """Close within a bound: a broker that is gone must not hold a shutdown."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await _discard(producer)
+
+    async def publish(
+        self, rows: Sequence[tuple[bytes, bytes | None]], sends: Sequence[Send], offsets: Mapping[str, int]
+    ) -> int | None:
+        """Append rows to the changelog in their order, produce the sends, and have the broker's word for all of it.
+
+        Exactly once: all of it and the source `offsets` (topic to next offset) in one transaction that has committed
+        when this returns. At least once: appended and acknowledged; the offsets are not committed here.
+        Answers with the changelog offset of the last row, None without rows.
+
+        Raises:
+            Exception: whatever the producer raised; whether the transaction committed is then unknown.
+        """
+        producer = self._producer
+        if producer is None:
+            raise RuntimeError("the lane's producer is not started")
+        if not self._config.exactly_once:
+            return await self._append(producer, rows, sends)
+        await producer.begin_transaction()
+        last = await self._append(producer, rows, sends)
+        await producer.send_offsets_to_transaction(
+            {TopicPartition(topic, self._partition): offset for topic, offset in offsets.items()}, self._config.app_id
+        )
+        await producer.commit_transaction()
+        return last
+
+    async def _append(
+        self, producer: AIOKafkaProducer, rows: Sequence[tuple[bytes, bytes | None]], sends: Sequence[Send]
+    ) -> int | None:
+        pending: list[asyncio.Future[Any]] = []
+        changelog: list[asyncio.Future[Any]] = []
+        if rows:
+            batch = producer.create_batch()
+            for key, value in rows:
+                if batch.append(key=key, value=value, timestamp=None) is None:
+                    if batch.record_count() == 0:
+                        raise RowTooLarge(f"a row of {self._table} has {len(key) + len(value or b'')} bytes")
+                    batch.close()
+                    changelog.append(await producer.send_batch(batch, self._changelog, partition=self._partition))
+                    batch = producer.create_batch()
+                    if batch.append(key=key, value=value, timestamp=None) is None:
+                        raise RowTooLarge(f"a row of {self._table} has {len(key) + len(value or b'')} bytes")
+            batch.close()
+            changelog.append(await producer.send_batch(batch, self._changelog, partition=self._partition))
+        for send in sends:
+            pending.append(
+                await producer.send(
+                    send.topic, value=send.value, key=send.key, partition=send.partition, headers=list(send.headers)
+                )
+            )
+        results = await asyncio.gather(*changelog, *pending)
+        return int(results[len(changelog) - 1].offset) if changelog else None
+
+
+async def _discard(producer: AIOKafkaProducer) -> None:
+    with contextlib.suppress(TimeoutError, KafkaError):
+        await asyncio.wait_for(producer.stop(), timeout=5.0)

@@ -1,0 +1,53 @@
+"""Runs the engine's app as a long-lived process: signals, grace, exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+
+import faust
+import structlog
+import uvloop
+
+from replayer.engine.engine import Engine
+
+log = structlog.get_logger(__name__)
+
+
+class _Process(faust.Worker):  # type: ignore[misc]
+    """Faust's worker with a deadline on stopping."""
+
+    def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
+        # Logging is set up already (replayer.logs); Faust's spinner and redirection stay out of it.
+        super().__init__(engine.app, loop=loop, quiet=True, override_logging=False, redirect_stdouts=False)
+        self.spinner = None
+        self.engine = engine
+        engine.stop_worker = self.end
+
+    def install_signal_handlers(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.loop.add_signal_handler(number, self.end)
+
+    def end(self) -> None:
+        """Stop gracefully; hard when that takes longer than the grace."""
+        deadline = threading.Timer(self.engine.config.stop_grace_s, os._exit, args=(1,))
+        deadline.daemon = True
+        deadline.start()
+        self._schedule_shutdown(signal.SIGTERM)
+
+
+def run(engine: Engine) -> int:
+    """Blocks until the app ends. 0 after SIGTERM or SIGINT, 1 after a failure (its sentence is in the log)."""
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    process = _Process(engine, loop)
+    engine.app.task(engine.housekeep)
+    try:
+        process.execute_from_commandline()
+    except SystemExit as exc:
+        if engine.failure is None and exc.code not in (0, None):
+            log.critical("the worker ends", reason=str(process.crash_reason or "it crashed"))
+            return 1
+    return 1 if engine.failure is not None else 0
