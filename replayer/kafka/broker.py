@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import fcntl
 import os
 import shutil
 import signal
@@ -13,7 +14,8 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -129,9 +131,10 @@ class EmbeddedBroker:
             self._controller_port = free_port(HOST)
         command = [str(java), *self._java_options(), "-cp", os.pathsep.join(map(str, classpath))]
         try:
-            config = self._write_config()
-            self._format(command, config)
-            self._launch([*command, "kafka.Kafka", str(config)])
+            with self._locked_directory() as lock:
+                config = self._write_config()
+                self._format(command, config)
+                self._launch([*command, "kafka.Kafka", str(config)], lock)
             self._await_ready()
         except BaseException:
             self.stop()
@@ -185,6 +188,26 @@ class EmbeddedBroker:
         except OSError as error:
             raise self._unwritable(error) from error
         return self.data_dir
+
+    @contextmanager
+    def _locked_directory(self) -> Iterator[int]:
+        """Hold the data directory for us and, from `_launch` on, for the watchdog as long as it lives.
+
+        Kafka's own lock comes too late: a second broker has by then damaged the first one's metadata log.
+        """
+        try:
+            handle = os.open(self._directory() / ".replayer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield handle
+        except BlockingIOError as error:
+            raise BrokerStartError(
+                f"The data directory {self.data_dir} is in use by another broker: stop it, or choose another directory."
+            ) from error
+        finally:
+            os.close(handle)
 
     def _unwritable(self, error: OSError) -> BrokerStartError:
         return BrokerStartError(
@@ -241,7 +264,7 @@ class EmbeddedBroker:
                 f"{self.data_dir} could not be prepared as Kafka's data directory: {_tail(done.stdout + done.stderr)}"
             )
 
-    def _launch(self, command: list[str]) -> None:
+    def _launch(self, command: list[str], lock: int) -> None:
         delete = ["--delete", str(self._directory())] if self.temporary else []
         with self.log_file.open("ab") as log:
             # A session of its own: Ctrl-C reaches whoever started us, who then stops things in the right order.
@@ -251,6 +274,7 @@ class EmbeddedBroker:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,
+                pass_fds=(lock,),
             )
         assert self._process.stdout is not None
         self._pid = int(self._process.stdout.readline() or 0)
@@ -332,5 +356,6 @@ def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace("\n", "\\n")
 
 
-def _tail(text: str, lines: int = 12) -> str:
-    return "\n".join(text.strip().splitlines()[-lines:]) or "(empty)"
+def _tail(text: str, lines: int = 8) -> str:
+    said = [line for line in text.splitlines() if line.strip() and not line.startswith("\tat ")]
+    return "\n".join(said[-lines:]) or "(empty)"

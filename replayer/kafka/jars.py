@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import sys
 from collections.abc import Callable, Iterator
@@ -61,7 +62,8 @@ def classpath(progress: Progress = to_stderr) -> list[Path]:
             except (requests.RequestException, RuntimeError, OSError) as error:
                 raise BrokerStartError(
                     f"Apache Kafka {KAFKA_VERSION} could not be fetched from Maven Central ({error}). "
-                    "It is needed once: connect to the network and try again, or name a cluster of your own with REPLAYER_BROKER."
+                    "It is needed once: connect to the network and try again, "
+                    "or name a cluster of your own with REPLAYER_BROKER."
                 ) from error
     return [artifact.cached_path for artifact, _ in locked]
 
@@ -98,8 +100,6 @@ def _digest(path: Path) -> str:
 
 @contextmanager
 def _one_process_at_a_time(directory: Path) -> Iterator[None]:
-    import fcntl
-
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / ".replayer-kafka.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,8 +1,9 @@
 """Run a command and end it when the process that started us ends, even by kill -9. Stdlib only; run by path.
 
-`python -I -S watchdog.py [--delete DIRECTORY] COMMAND...` writes the command's process id and a newline to stdout, and exits
-with its exit code. The parent holds the other end of our stdin: its end of file means that the parent is gone; then the
-command is killed and the directory deleted. On Linux the kernel also kills the command should this process be killed.
+`python -I -S watchdog.py [--delete DIRECTORY] COMMAND...` writes the command's process id and a newline to stdout,
+and exits with its exit code. The parent holds the other end of our stdin: its end of file means that the parent is
+gone; then the command is killed and the directory deleted. On Linux the kernel also kills the command should this
+process be killed.
 """
 
 import os
