@@ -1,6 +1,6 @@
 """What the views need of the engine: which worker owns a partition, and its rows when this one does.
 
-The engine implements `Tables`; `app.py` hands it over. Everything here is synchronous and cheap: it is asked on every request.
+The engine implements `Tables`; `app.py` hands it over. Everything here is synchronous and cheap: every request asks.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Tables(Protocol):
 
     @property
     def own_url(self) -> str:
-        """Base URL (scheme, host, port) under which other workers reach this one; equal to what `owner` answers for it."""
+        """Base URL (scheme, host, port) under which other workers reach this one: what `owner` answers for it."""
         ...
 
     def partitions(self, table: str, /) -> int:
@@ -41,7 +41,7 @@ class Tables(Protocol):
         ...
 
     def partition_of(self, key: str, /) -> int:
-        """The partition a workflow ID (or a replay ID) lives in: murmur2 of its UTF-8 bytes. All tables share one count."""
+        """The partition a workflow ID (or a replay ID) lives in: murmur2 of its UTF-8 bytes, the same in all tables."""
         ...
 
     def rows(self, table: str, partition: int, /) -> Rows | None:
@@ -52,7 +52,7 @@ class Tables(Protocol):
         ...
 
     def owner(self, table: str, partition: int, /) -> str | None:
-        """Base URL of the partition's active owner, or None while nobody is known to be. Requests are sent nowhere else."""
+        """Base URL of the partition's active owner, None while none is known. Requests are sent nowhere else."""
         ...
 
     def status(self) -> Status: ...
