@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -19,41 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from replayer.kafka import jars, watchdog
+from replayer.kafka import jars, node, watchdog
 from replayer.kafka.errors import BrokerStartError
-from replayer.kafka.ports import free_port, is_free
-
-HOST = "127.0.0.1"
-
-#: One node that is broker and controller, tuned to start fast and stay small. Overridden by `properties`.
-DEFAULTS: Mapping[str, str] = {
-    "process.roles": "broker,controller",
-    "node.id": "1",
-    "controller.listener.names": "CONTROLLER",
-    "auto.create.topics.enable": "false",
-    # Above the largest dead letter (1 MiB + 64 KiB), with room for a test to send an oversized record.
-    "message.max.bytes": str(4 << 20),
-    "default.replication.factor": "1",
-    "offsets.topic.replication.factor": "1",
-    "offsets.topic.num.partitions": "4",
-    "transaction.state.log.replication.factor": "1",
-    "transaction.state.log.min.isr": "1",
-    "transaction.state.log.num.partitions": "4",
-    "share.coordinator.state.topic.replication.factor": "1",
-    "share.coordinator.state.topic.min.isr": "1",
-    # A killed worker's open transaction holds back every read_committed reader until it is aborted: look often.
-    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
-    "group.initial.rebalance.delay.ms": "0",
-    "group.min.session.timeout.ms": "1000",
-    # A restarted node may register only once its former session has run out.
-    "broker.heartbeat.interval.ms": "250",
-    "broker.session.timeout.ms": "2000",
-    "controlled.shutdown.enable": "false",
-    "num.network.threads": "2",
-    "num.io.threads": "4",
-    "background.threads": "2",
-    "log.cleaner.dedupe.buffer.size": str(16 << 20),
-}
+from replayer.kafka.ports import free_port, is_free, listens
 
 
 class EmbeddedBroker:
@@ -84,10 +51,10 @@ class EmbeddedBroker:
         start_timeout_s: float = 60.0,
         progress: jars.Progress = jars.to_stderr,
     ) -> None:
-        self.port = port or free_port(HOST)
+        self.port = port or free_port(node.HOST)
         self.temporary = data_dir is None
         self.data_dir = data_dir
-        self._controller_port = free_port(HOST)
+        self._controller_port = free_port(node.HOST)
         self._properties = dict(properties or {})
         self._protocol = protocol
         self._client = dict(client or {})
@@ -100,7 +67,7 @@ class EmbeddedBroker:
     @property
     def bootstrap(self) -> str:
         """host:port for clients."""
-        return f"{HOST}:{self.port}"
+        return f"{node.HOST}:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -116,19 +83,20 @@ class EmbeddedBroker:
     @property
     def log_file(self) -> Path:
         """What Kafka itself says (warnings and errors)."""
-        return self._directory() / "broker.log"
+        return (self.data_dir or self._directory()) / "broker.log"
 
     def start(self) -> Self:
         """Start and return once the broker answers a metadata request. Raises BrokerStartError."""
         if self.running:
             return self
+        self.kill()  # one that died by itself still has to be waited for
         java, classpath = jars.java(), jars.classpath(self._progress)
-        if not is_free(HOST, self.port):
+        if not is_free(node.HOST, self.port):
             raise BrokerStartError(
-                f"Port {self.port} on {HOST} is taken: stop what listens there, or choose another port."
+                f"Port {self.port} on {node.HOST} is taken: stop what listens there, or choose another port."
             )
-        if not is_free(HOST, self._controller_port):
-            self._controller_port = free_port(HOST)
+        if not is_free(node.HOST, self._controller_port):
+            self._controller_port = free_port(node.HOST)
         command = [str(java), *self._java_options(), "-cp", os.pathsep.join(map(str, classpath))]
         try:
             with self._locked_directory() as lock:
@@ -225,21 +193,14 @@ class EmbeddedBroker:
         ]
 
     def _write_config(self) -> Path:
-        listener = f"{self._protocol}://{HOST}:{self.port}"
         properties = {
-            **DEFAULTS,
-            "listeners": f"{listener},CONTROLLER://{HOST}:{self._controller_port}",
-            "advertised.listeners": listener,
-            "listener.security.protocol.map": f"CONTROLLER:PLAINTEXT,{self._protocol}:{self._protocol}",
-            "inter.broker.listener.name": self._protocol,
-            "controller.quorum.voters": f"1@{HOST}:{self._controller_port}",
-            "log.dirs": str(self._directory() / "log"),
+            **node.properties(self._protocol, self.port, self._controller_port, self._directory() / "log"),
             **self._properties,
         }
         path = self._directory() / "server.properties"
         try:
             path.touch(mode=0o600)  # it may hold a JAAS password
-            path.write_text("".join(f"{key}={_escaped(value)}\n" for key, value in properties.items()), "utf-8")
+            path.write_text(node.as_file(properties), "utf-8")
         except OSError as error:
             raise self._unwritable(error) from error
         return path
@@ -287,7 +248,7 @@ class EmbeddedBroker:
         while time.monotonic() < deadline:
             if not self.running:
                 raise BrokerStartError(self._why_it_died())
-            if not is_free(HOST, self.port) and _answers(self.bootstrap, self._client):
+            if listens(node.HOST, self.port) and node.answers(self.bootstrap, self._client):
                 return
             if time.monotonic() - said > 10:
                 said = time.monotonic()
@@ -301,7 +262,7 @@ class EmbeddedBroker:
     def _why_it_died(self) -> str:
         tail = self._log_tail()
         if "Address already in use" in tail:
-            return f"Port {self.port} on {HOST} is taken: stop what listens there, or choose another port."
+            return f"Port {self.port} on {node.HOST} is taken: stop what listens there, or choose another port."
         if "Failed to acquire lock" in tail:
             return (
                 f"The data directory {self.data_dir} is in use by another broker: stop it, or choose another directory."
@@ -326,34 +287,6 @@ class EmbeddedBroker:
             if pipe is not None:
                 pipe.close()
         self._process = None
-
-
-def _answers(bootstrap: str, client: Mapping[str, Any]) -> bool:
-    """Whether a metadata request is answered with at least one live broker. Works with or without a running loop."""
-    from aiokafka.client import AIOKafkaClient
-    from aiokafka.errors import KafkaError
-
-    async def ask() -> bool:
-        probe = AIOKafkaClient(
-            bootstrap_servers=bootstrap, client_id="replayer-probe", request_timeout_ms=5000, **client
-        )
-        try:
-            await probe.bootstrap()
-            return any(broker.nodeId != "bootstrap-0" for broker in probe.cluster.brokers())
-        except (KafkaError, OSError):
-            return False
-        finally:
-            await probe.close()
-
-    answer: list[bool] = []
-    thread = threading.Thread(target=lambda: answer.append(asyncio.run(ask())))
-    thread.start()
-    thread.join()
-    return answer == [True]
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace("\n", "\\n")
 
 
 def _tail(text: str, lines: int = 8) -> str:

@@ -17,6 +17,13 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
+def listens(host: str, port: int) -> bool:
+    """Whether a server accepts connections on the port now."""
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex((host, port)) == 0
+
+
 def free_port(host: str) -> int:
     """A port nobody listens on, below the range from which the system gives ports to outgoing connections.
 

@@ -15,8 +15,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from replayer.kafka import broker as room
-from replayer.kafka import jars
+from replayer.kafka import jars, node
 from replayer.kafka.broker import EmbeddedBroker
 from replayer.kafka.errors import BrokerStartError
 from replayer.kafka.ports import free_port, is_free
@@ -111,9 +110,9 @@ def test_a_stopped_temporary_broker_leaves_nothing():
 def test_a_paused_broker_answers_again_after_sigcont_and_can_be_stopped_while_paused(tmp_path):
     broker = EmbeddedBroker(data_dir=tmp_path).start()
     os.kill(broker.pid, signal.SIGSTOP)
-    assert not room._answers(broker.bootstrap, {})
+    assert not node.answers(broker.bootstrap, {})
     os.kill(broker.pid, signal.SIGCONT)
-    assert until(lambda: room._answers(broker.bootstrap, {}))
+    assert until(lambda: node.answers(broker.bootstrap, {}))
     os.kill(broker.pid, signal.SIGSTOP)
     broker.stop()
     assert not broker.running
