@@ -15,6 +15,7 @@ DAY_MS = 24 * 60 * 60 * 1000
 FOREVER = -1
 DEFAULT_PARTITIONS = 4
 DEFAULT_MAX_RECORD_BYTES = 1024 * 1024
+FRAMING_BYTES = 64 * 1024  # a record's key, headers and batch framing, beside its value
 CONTEXT_BYTES = 64 * 1024  # what a dead letter, a result or a changelog row may add to the record it stands for
 
 
@@ -33,7 +34,7 @@ class Topic:
     cleanup_policy: Literal["delete", "compact"] = "delete"
     retention_ms: int = 30 * DAY_MS
     delete_retention_ms: int | None = None
-    max_message_bytes: int = DEFAULT_MAX_RECORD_BYTES
+    max_message_bytes: int = DEFAULT_MAX_RECORD_BYTES + FRAMING_BYTES
     timestamp_type: Literal["LogAppendTime", "CreateTime"] = "LogAppendTime"
 
     def config(self) -> dict[str, str]:
@@ -76,7 +77,7 @@ DEAD_LETTERS = Topic(
     "original bytes, context in headers",
     _RESTRICTED,
     retention_ms=90 * DAY_MS,
-    max_message_bytes=DEFAULT_MAX_RECORD_BYTES + CONTEXT_BYTES,
+    max_message_bytes=DEFAULT_MAX_RECORD_BYTES + FRAMING_BYTES + CONTEXT_BYTES,
 )
 
 REPLAY_COMMANDS = Topic("replay-commands", "replay_id", "command", _INTERNAL, retention_ms=90 * DAY_MS)
@@ -87,7 +88,7 @@ REPLAY_RESULTS = Topic(
     "result",
     _INTERNAL,
     retention_ms=14 * DAY_MS,
-    max_message_bytes=DEFAULT_MAX_RECORD_BYTES + CONTEXT_BYTES,
+    max_message_bytes=DEFAULT_MAX_RECORD_BYTES + FRAMING_BYTES + CONTEXT_BYTES,
 )
 REPLAYS: tuple[Topic, ...] = (REPLAY_COMMANDS, REPLAY_PROGRESS, REPLAY_RESULTS)
 
@@ -110,7 +111,7 @@ def changelog(app_id: str, table: str, partitions: int = DEFAULT_PARTITIONS) -> 
         cleanup_policy="compact",
         retention_ms=FOREVER,
         delete_retention_ms=CHANGELOG_DELETE_RETENTION_MS,
-        max_message_bytes=DEFAULT_MAX_RECORD_BYTES + CONTEXT_BYTES,
+        max_message_bytes=DEFAULT_MAX_RECORD_BYTES + FRAMING_BYTES + CONTEXT_BYTES,
         timestamp_type="CreateTime",
     )
 
@@ -121,6 +122,6 @@ def with_partitions(topics: tuple[Topic, ...], partitions: int) -> tuple[Topic, 
 
 
 def sized(topic: Topic, max_record_bytes: int) -> Topic:
-    """The same topic for another record limit; what holds a record with its context gets the room for both."""
-    context = topic.max_message_bytes - DEFAULT_MAX_RECORD_BYTES
-    return replace(topic, max_message_bytes=max_record_bytes + context)
+    """The same topic for another limit of a record's value; the room beside the value stays what it was."""
+    beside = topic.max_message_bytes - DEFAULT_MAX_RECORD_BYTES
+    return replace(topic, max_message_bytes=max_record_bytes + beside)

@@ -53,8 +53,8 @@ class ModelInvocationCompleted(Model):
     finish_reason: Annotated[Code | None, INTERNAL] = None
     temperature: Annotated[Score | None, INTERNAL] = None
     attempt: Annotated[Attempt | None, INTERNAL] = None
-    features: Annotated[tuple[FeatureValue, ...], INTERNAL, Field(max_length=128)] = ()
-    tool_call_ids: Annotated[tuple[Id, ...], INTERNAL, Field(max_length=128)] = ()
+    features: Annotated[tuple[FeatureValue, ...], INTERNAL, Field(max_length=128, fail_fast=True)] = ()
+    tool_call_ids: Annotated[tuple[Id, ...], INTERNAL, Field(max_length=128, fail_fast=True)] = ()
     prompt: Annotated[ArtifactRef | None, INTERNAL] = None
     completion: Annotated[ArtifactRef | None, INTERNAL] = None
 

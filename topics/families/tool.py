@@ -81,7 +81,7 @@ class RetrievalPerformed(Model):
     index_version: Annotated[Code | None, INTERNAL] = None
     embedding_model: Annotated[Name | None, INTERNAL] = None
     call_id: Annotated[Id | None, INTERNAL] = None
-    documents: Annotated[tuple[RetrievedDocument, ...], INTERNAL, Field(max_length=256)] = ()
+    documents: Annotated[tuple[RetrievedDocument, ...], INTERNAL, Field(max_length=256, fail_fast=True)] = ()
     latency_ms: Annotated[Millis | None, INTERNAL] = None
     latency_band: Annotated[LatencyBand | None, INTERNAL] = None
     query: Annotated[ArtifactRef | None, INTERNAL] = None

@@ -32,7 +32,7 @@ class PlanCreated(Model):
     """What the agent intends to do."""
 
     plan_id: Annotated[Id | None, INTERNAL] = None
-    steps: Annotated[tuple[PlanStep, ...], INTERNAL, Field(max_length=256)] = ()
+    steps: Annotated[tuple[PlanStep, ...], INTERNAL, Field(max_length=256, fail_fast=True)] = ()
     plan: Annotated[ArtifactRef | None, INTERNAL] = None
 
 
@@ -42,7 +42,7 @@ class ToolSelected(Model):
     tool_name: Annotated[Name, INTERNAL]
     tool_version: Annotated[Code | None, INTERNAL] = None
     call_id: Annotated[Id | None, INTERNAL] = None
-    candidates: Annotated[tuple[Name, ...], INTERNAL, Field(max_length=64)] = ()
+    candidates: Annotated[tuple[Name, ...], INTERNAL, Field(max_length=64, fail_fast=True)] = ()
     reason: Annotated[Text | None, CONFIDENTIAL] = None
 
 
