@@ -1,6 +1,7 @@
 """Every error of the pure rooms.
 
 ReplayerError
+├── InvalidRun          a recorded run that is to be imported breaks a rule
 └── UnknownRowFormat    a stored row was written by another version
 """
 
@@ -9,6 +10,10 @@ from __future__ import annotations
 
 class ReplayerError(Exception):
     """Base of what replayer raises by name."""
+
+
+class InvalidRun(ReplayerError):
+    """A recorded run cannot become a workflow; the message names the field and the rule, never a value."""
 
 
 class UnknownRowFormat(ReplayerError):
