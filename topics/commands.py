@@ -55,7 +55,7 @@ Selection = Annotated[SelectWorkflows | SelectEverything, Field(discriminator="k
 
 
 class FromEarliest(Model):
-    """All the log still has, up to `end` (log time, exclusive) or, without one, to what is there when the replay starts."""
+    """All the log still has, up to `end` (log time, exclusive; none: to what is there when the replay starts)."""
 
     kind: Annotated[Literal["earliest"], PUBLIC] = "earliest"
     end: Annotated[Instant | None, INTERNAL] = None
@@ -160,8 +160,7 @@ class ReplayCommand(Model):
 
 def encode_command(command: ReplayCommand) -> bytes:
     """The command as a record's value."""
-    # The version is always written: a reader that knows a higher one must see which rules this was written under.
-    return b'{"schema_version":%d,%b' % (command.schema_version, encode_document(command)[1:])
+    return encode_document(command)
 
 
 def decode_command(raw: bytes | None) -> ReplayCommand | Undecodable:

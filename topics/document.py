@@ -39,5 +39,5 @@ def decode_document(model: type[Document], raw: bytes | None, limits: Limits) ->
 
 
 def encode_document(document: BaseModel) -> bytes:
-    """Compact JSON, UTF-8, nothing that is null or at its default; the same document gives the same bytes."""
-    return document.model_dump_json(exclude_defaults=True).encode()
+    """Compact JSON, UTF-8, nothing that is null; the same document gives the same bytes."""
+    return document.model_dump_json(exclude_none=True).encode()
