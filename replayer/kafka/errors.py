@@ -1,6 +1,6 @@
 """What goes wrong between replayer and a cluster. Every message is a sentence that says what to do.
 
-LogError
+LogError (a core.errors.ReplayerError)
 ├── BrokerStartError      the embedded broker did not come up
 ├── BrokerUnreachable     no broker answers at the configured address
 ├── ConnectionRefused     a broker answers and does not accept our credentials
@@ -11,8 +11,10 @@ LogError
 
 from __future__ import annotations
 
+from replayer.core.errors import ReplayerError
 
-class LogError(Exception):
+
+class LogError(ReplayerError):
     """Something between replayer and its cluster; the message is for the person at the keyboard."""
 
 
