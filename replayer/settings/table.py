@@ -166,6 +166,17 @@ class Settings(BaseSettings):
     )
     tokens_file: Path | None = Field(None, description="A file with the same JSON, read at start and added to tokens")
     rate_limit_per_s: int = Field(50, ge=1, description="Requests a second one caller may make")
+    default_tenant: str | None = Field(
+        None,
+        min_length=1,
+        max_length=128,
+        description="Tenant of a question that names none. Unset: such a question is refused",
+    )
+    list_scan_budget: int = Field(
+        20_000,
+        ge=100,
+        description="Workflows a worker looks at for one page of a list; the cursor goes on where it stopped",
+    )
     forward_timeout_s: float = Field(
         5.0, gt=0, le=300, description="How long to wait for the worker that owns the asked workflow"
     )
