@@ -285,6 +285,15 @@ class Engine:
         """Assigned, recovered, not rebalancing."""
         return self._open and not self.app.rebalancing
 
+    @property
+    def assigned(self) -> bool:
+        """A member of the group that has been told its partitions (there may be none for it)."""
+        return self.app.consumer_generation_id > 0 and not self.app.rebalancing or self._open
+
+    @property
+    def rebalancing(self) -> bool:
+        return bool(self.app.rebalancing)
+
     def rows(self, table: str, partition: int) -> Rows | None:
         """Rows of a partition this worker is the active owner of, else None. Never opens a database."""
         if not self._open or (table, partition) not in self._lanes:
