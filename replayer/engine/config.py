@@ -61,7 +61,7 @@ class EngineConfig:
     commit_interval_s: float = 1.0  # at_least_once: how often source offsets are committed
     standby_replicas: int = 0
     stop_grace_s: float = 20.0
-    web_application_options: Mapping[str, Any] = field(default_factory=dict)
+    web: Mapping[str, Any] = field(default_factory=dict)  # Faust's web_* settings
 
     @property
     def exactly_once(self) -> bool:

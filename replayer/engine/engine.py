@@ -100,12 +100,8 @@ class Engine:
             web_host=config.web_host,
             web_port=config.web_port,
             canonical_url=config.web_url,
-            web_application_options=dict(config.web_application_options),
-            web_tables_enabled=False,
-            web_router_enabled=False,
-            web_stats_enabled=False,
-            web_graph_enabled=False,
             autodiscover=False,
+            **config.web,
         )
         app.engine = self
         app.transport = BatchTransport(app.conf.broker_consumer, app, self)
