@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from prometheus_client import CollectorRegistry
+
 from replayer.core.outcome import Rows
 
 
@@ -56,3 +58,14 @@ class Tables(Protocol):
         ...
 
     def status(self) -> Status: ...
+
+
+class WebMetrics(Protocol):
+    """Where the views count themselves, and what /metrics prints. Called on the event loop; must not block."""
+
+    @property
+    def registry(self) -> CollectorRegistry: ...
+
+    def answered(self, operation: str, status: int, seconds: float, /) -> None:
+        """One answer. `operation` is an operation's name or `unknown`: callers cannot add to the series."""
+        ...
