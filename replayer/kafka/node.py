@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from replayer.kafka.connection import probe
+from replayer.kafka.errors import BrokerUnreachable
 
 HOST = "127.0.0.1"
 
@@ -62,24 +65,15 @@ def as_file(properties: Mapping[str, str]) -> str:
 
 
 def answers(bootstrap: str, client: Mapping[str, Any]) -> bool:
-    """Whether a metadata request is answered with at least one live broker. Works with or without a running loop."""
-    from aiokafka.client import AIOKafkaClient
-    from aiokafka.errors import KafkaError
+    """Whether a metadata request is answered with at least one live broker. Raises AccessRefused."""
 
     async def ask() -> bool:
-        probe = AIOKafkaClient(
-            bootstrap_servers=bootstrap, client_id="replayer-probe", request_timeout_ms=5000, **client
-        )
         try:
-            await probe.bootstrap()
-            return any(broker.nodeId != "bootstrap-0" for broker in probe.cluster.brokers())
-        except (KafkaError, OSError):
+            await probe([bootstrap], client, timeout_s=5.0)
+        except BrokerUnreachable:
             return False
-        finally:
-            await probe.close()
+        return True
 
-    answer: list[bool] = []
-    thread = threading.Thread(target=lambda: answer.append(asyncio.run(ask())))
-    thread.start()
-    thread.join()
-    return answer == [True]
+    # A thread of its own: our caller may be inside a running loop.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, ask()).result()
