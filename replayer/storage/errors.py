@@ -1,6 +1,6 @@
 """What goes wrong between replayer and its object storage. Messages name hashes and directories, never content.
 
-StorageError
+StorageError (a core.errors.ReplayerError)
 ├── InvalidReference     a reference that is no artefact URI, or contradicts itself
 ├── ArtefactMissing      nothing is stored under that hash
 ├── ArtefactDamaged      what is stored is not what the hash says
@@ -10,8 +10,10 @@ StorageError
 
 from __future__ import annotations
 
+from replayer.core.errors import ReplayerError
 
-class StorageError(Exception):
+
+class StorageError(ReplayerError):
     """Something between replayer and its object storage; the message is for the person at the keyboard."""
 
 
