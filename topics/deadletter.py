@@ -1,7 +1,8 @@
 """What a dead letter says: the original bytes are its value, everything else is in its headers.
 
-The original record's own headers travel too; one whose name begins with `PREFIX` gets `ORIGINAL_PREFIX` before it,
-so that nothing a producer wrote can be taken for the context, and nothing is lost. All values are UTF-8 text.
+The original record's own headers travel too. One whose name begins with `PREFIX` (or `ORIGINAL_PREFIX`, so that taking
+it off again is unambiguous) gets `ORIGINAL_PREFIX` before it: nothing a producer wrote passes for the context.
+All values are UTF-8 text.
 """
 
 from __future__ import annotations
@@ -25,8 +26,22 @@ TOPIC = "replayer-topic"
 PARTITION = "replayer-partition"
 OFFSET = "replayer-offset"
 TIMESTAMP = "replayer-timestamp-ms"  # of the original record
+FAILED_AT = "replayer-failed-at-ms"
 POINTER = "replayer-pointer"  # topic/partition/offset, only where the value was too large to carry
 SIZE = "replayer-size-bytes"  # of the original value
 HEADERS_DROPPED = "replayer-headers-dropped"  # how many original headers did not fit
 
-CONTEXT = (ID, REASON, ERROR_CLASS, DETAIL, TOPIC, PARTITION, OFFSET, TIMESTAMP, POINTER, SIZE, HEADERS_DROPPED)
+CONTEXT = (
+    ID,
+    REASON,
+    ERROR_CLASS,
+    DETAIL,
+    TOPIC,
+    PARTITION,
+    OFFSET,
+    TIMESTAMP,
+    FAILED_AT,
+    POINTER,
+    SIZE,
+    HEADERS_DROPPED,
+)

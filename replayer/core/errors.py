@@ -1,6 +1,8 @@
 """Every error of the pure rooms.
 
 ReplayerError
+├── DamagedRow          a stored row is not what its format says
+├── InvalidPosition     a page was asked for from a position no page gave
 ├── InvalidRun          a recorded run that is to be imported breaks a rule
 └── UnknownRowFormat    a stored row was written by another version
 """
@@ -24,3 +26,16 @@ class UnknownRowFormat(ReplayerError):
             f"A {kind} row has format {found}; this version of replayer reads {', '.join(map(str, known))}. "
             "Run the version that wrote it, or rebuild the table under another REPLAYER_APP_ID."
         )
+
+
+class DamagedRow(ReplayerError):
+    """A stored row of a known format cannot be read."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(
+            f"A {kind} row is damaged. Stop the worker and delete its data directory: it is rebuilt from the changelog."
+        )
+
+
+class InvalidPosition(ReplayerError):
+    """A page was asked for from a position that no page of this order has given."""

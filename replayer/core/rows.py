@@ -1,0 +1,147 @@
+"""Keys and values of the `timelines` table. Every value starts with a format version byte.
+
+| key | value |
+|---|---|
+| `h` tenant NUL workflow | head (`core.head`) |
+| `e` tenant NUL workflow NUL occurred(8) event_id NUL variant(8) | position, commit time, projection of the event |
+| `i` tenant NUL workflow NUL event_id | the variants of this event id, and where each was first seen |
+| `i` tenant NUL workflow NUL event_id NUL variant(8) | one variant, when there are more than MAX_INLINE of them |
+| `d` tenant NUL workflow NUL decision | decision (`core.decisions`); the workflow's own has the empty name |
+
+Ids hold no NUL and are bounded in characters, at most four bytes each: no key is longer than MAX_KEY_BYTES.
+Times are microseconds since 1970; in keys they are shifted by 2^63, so that bytes order as instants do.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import msgspec
+
+from replayer.core.errors import DamagedRow, UnknownRowFormat
+
+HEAD, EVENT, IDENTITY, DECISION = b"h", b"e", b"i", b"d"
+FORMAT = 1
+FORMAT_BYTE = bytes([FORMAT])
+NUL = b"\x00"
+VARIANT_BYTES = 8
+MAX_INLINE = 16
+MAX_KEY_BYTES = 1 + 4 * 128 + 1 + 4 * 256 + 1 + 8 + 4 * 128 + 1 + VARIANT_BYTES
+
+LATE = 1
+FUTURE = 2
+
+_SHIFT = 2**63
+_TIME = struct.Struct(">Q")
+_HEADER = struct.Struct(">BBqqHIB")  # format, marks, commit_us, offset, index, partition, length of the topic's name
+
+
+def workflow_prefix(tenant_id: str, workflow_id: str) -> bytes:
+    """What the keys of a workflow have in common, behind their first byte."""
+    return tenant_id.encode() + NUL + workflow_id.encode() + NUL
+
+
+def head_key(tenant_id: str, workflow_id: str) -> bytes:
+    return HEAD + tenant_id.encode() + NUL + workflow_id.encode()
+
+
+def decision_key(prefix: bytes, decision_id: str | None) -> bytes:
+    return DECISION + prefix + (decision_id or "").encode()
+
+
+def identity_key(prefix: bytes, event_id: str) -> bytes:
+    return IDENTITY + prefix + event_id.encode()
+
+
+def event_key(prefix: bytes, occurred_us: int, event_id: str, variant: bytes) -> bytes:
+    return EVENT + prefix + _TIME.pack(occurred_us + _SHIFT) + event_id.encode() + NUL + variant
+
+
+def event_start(prefix: bytes, occurred_us: int) -> bytes:
+    """The first key an event of this instant or a later one can have."""
+    shifted = min(max(occurred_us + _SHIFT, 0), 2**64 - 1)
+    return EVENT + prefix + _TIME.pack(shifted)
+
+
+class EventRow(msgspec.Struct, frozen=True, gc=False):
+    """One row of a timeline. `marks`: LATE, FUTURE. `projection`: canonical JSON (topics.projection)."""
+
+    occurred_us: int
+    event_id: str
+    variant: bytes
+    marks: int
+    commit_us: int
+    topic: str
+    partition: int
+    offset: int
+    index: int
+    projection: bytes
+
+
+def encode_event(
+    marks: int, commit_us: int, topic: bytes, partition: int, offset: int, index: int, projection: bytes
+) -> bytes:
+    return _HEADER.pack(FORMAT, marks, commit_us, offset, index, partition, len(topic)) + topic + projection
+
+
+def decode_event(prefix: bytes, key: bytes, value: bytes) -> EventRow:
+    """The row under a key that starts with EVENT + prefix. Raises UnknownRowFormat, DamagedRow."""
+    body = opened("event", value)
+    at = 1 + len(prefix)
+    try:
+        (shifted,) = _TIME.unpack_from(key, at)
+        _, marks, commit_us, offset, index, partition, length = _HEADER.unpack_from(value)
+        return EventRow(
+            occurred_us=shifted - _SHIFT,
+            event_id=key[at + 8 : -1 - VARIANT_BYTES].decode(),
+            variant=key[-VARIANT_BYTES:],
+            marks=marks,
+            commit_us=commit_us,
+            topic=body[_HEADER.size - 1 : _HEADER.size - 1 + length].decode(),
+            partition=partition,
+            offset=offset,
+            index=index,
+            projection=body[_HEADER.size - 1 + length :],
+        )
+    except (struct.error, UnicodeDecodeError) as damaged:
+        raise DamagedRow("event") from damaged
+
+
+class Sighting(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A variant of an event id: its content's hash, when it says it occurred, and where it was first seen."""
+
+    variant: bytes
+    occurred_us: int
+    topic: str
+    partition: int
+    offset: int
+    index: int = 0
+
+    def at(self, topic: str, offset: int) -> bool:
+        """Whether it was first seen in this record."""
+        return self.offset == offset and self.topic == topic
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_sightings = msgspec.msgpack.Decoder(list[Sighting]).decode
+
+
+def encode_sightings(sightings: list[Sighting]) -> bytes:
+    return FORMAT_BYTE + _encode(sightings)
+
+
+def decode_sightings(value: bytes) -> list[Sighting]:
+    """Raises UnknownRowFormat, DamagedRow."""
+    try:
+        return _decode_sightings(opened("identity", value))
+    except msgspec.MsgspecError as damaged:
+        raise DamagedRow("identity") from damaged
+
+
+def opened(kind: str, value: bytes) -> bytes:
+    """The value behind its format byte. Raises UnknownRowFormat where another version wrote it, DamagedRow if empty."""
+    if not value:
+        raise DamagedRow(kind)
+    if value[0] != FORMAT:
+        raise UnknownRowFormat(kind, value[0], (FORMAT,))
+    return value[1:]

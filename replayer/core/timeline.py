@@ -1,0 +1,282 @@
+"""The fold of events into timelines: one batch of records to rows, dead letters and counts.
+
+What holds (design, section 4, promises 3, 4, 7, 8):
+  - one identity, one row: (tenant, workflow, event_id) across topics. The same content again is a duplicate, other
+    content under the same id a variant: both stand, the workflow is marked as in conflict;
+  - a source position counts once. The head keeps the positions it has applied, and so does every decision: where the
+    changelog has the rows of a batch up to any cut, folding the batch again completes it and counts nothing twice;
+  - a workflow's first event decides that its partition is the right one: else it is a dead letter, `misrouted`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+from replayer.core import decisions as decision_rules
+from replayer.core import head as head_rules
+from replayer.core.deadletters import dead_letter
+from replayer.core.decisions import Decision, decode_decision, encode_decision
+from replayer.core.head import Head, Rank, decode_head, encode_head
+from replayer.core.outcome import Folded, Record, Rows
+from replayer.core.rows import (
+    FUTURE,
+    LATE,
+    MAX_INLINE,
+    NUL,
+    VARIANT_BYTES,
+    Sighting,
+    decision_key,
+    decode_sightings,
+    encode_event,
+    encode_sightings,
+    event_key,
+    head_key,
+    identity_key,
+    workflow_prefix,
+)
+from topics import deadletter
+from topics.bounds import Limits
+from topics.codec import Undecodable, read
+from topics.fast import Event
+from topics.projection import projected
+
+_sha256 = hashlib.sha256
+
+
+class _Workflow:
+    """A workflow while a batch is folded: its rows decoded once, encoded once."""
+
+    __slots__ = ("decided", "decisions", "head", "key", "known", "prefix", "touched")
+
+    def __init__(self, tenant_id: str, workflow_id: str) -> None:
+        self.key = head_key(tenant_id, workflow_id)
+        self.prefix = workflow_prefix(tenant_id, workflow_id)
+        self.head: Head | None = None
+        self.known = False  # whether it had a head before this batch
+        self.touched = False
+        self.decisions: dict[str, Decision] = {}
+        self.decided: dict[str, None] = {}  # the decisions that changed
+
+
+_Decoded = tuple[Record, Event, bytes, _Workflow, bytes]
+"""A record, its event, the event's content, its workflow, and the key of its identity row."""
+
+
+class TimelineFold:
+    """Folds source records of one partition into the rows of the `timelines` table.
+
+    `partition_of`: UTF-8 bytes of a workflow id to the partition it belongs to. `max_record_bytes`: records above it
+    become dead letters without being looked into.
+    """
+
+    def __init__(
+        self,
+        *,
+        partition_of: Callable[[bytes], int],
+        max_record_bytes: int,
+        limits: Limits | None = None,
+    ) -> None:
+        self._partition_of = partition_of
+        self._limits = limits or Limits(max_record_bytes=max_record_bytes)
+
+    def fold(self, rows: Rows, records: Sequence[Record], partition: int, now_ms: int) -> Folded:
+        """Rows (events and identities, then decisions, then heads) and dead letters of a batch.
+
+        Records of one topic come in the order of their offsets; topics may be mixed in any way. Pure: the same
+        arguments, the same answer. Raises UnknownRowFormat or DamagedRow where a row of the table cannot be read.
+        """
+        return _Batch(self._partition_of, self._limits, rows, partition, now_ms).fold(records)
+
+
+class _Batch:
+    def __init__(
+        self, partition_of: Callable[[bytes], int], limits: Limits, rows: Rows, partition: int, now_ms: int
+    ) -> None:
+        self._partition_of, self._limits = partition_of, limits
+        self._rows, self._partition, self._now_ms = rows, partition, now_ms
+        self._workflows: dict[tuple[str, str], _Workflow] = {}
+        self._identities: dict[bytes, list[Sighting]] = {}
+        self._noted: dict[bytes, None] = {}  # identities to write, in the order they came
+        self._out = Folded()
+        self._counts = dict.fromkeys(("folded", "duplicate", "variant", "reprocessed", "late", "dead_letter"), 0)
+
+    def fold(self, records: Sequence[Record]) -> Folded:
+        decoded = self._decode(records)
+        self._look_up(decoded)
+        counts = self._counts
+        for record, event, content, workflow, identity in decoded:
+            head = workflow.head
+            if head is None and (head := self._begin(workflow, record, event)) is None:
+                continue
+            if record.offset < head.applied.get(record.topic, 0):
+                counts["reprocessed"] += 1
+                continue
+            workflow.touched = True
+            self._fold_one(workflow, head, record, event, content, identity)
+            head.applied[record.topic] = record.offset + 1
+        return self._finish()
+
+    def _decode(self, records: Sequence[Record]) -> list[_Decoded]:
+        decoded: list[_Decoded] = []
+        workflows, limits = self._workflows, self._limits
+        for record in records:
+            found = read(record.value, limits=limits, headers=record.headers)
+            if isinstance(found, Undecodable):
+                self._bury(record, found.reason, found.error_class, found.detail)
+                continue
+            event, content = found
+            name = (event.tenant_id, event.workflow_id)
+            workflow = workflows.get(name)
+            if workflow is None:
+                workflow = workflows[name] = _Workflow(*name)
+            decoded.append((record, event, content, workflow, identity_key(workflow.prefix, event.event_id)))
+        return decoded
+
+    def _look_up(self, decoded: Sequence[_Decoded]) -> None:
+        """Heads; and for workflows that have one, what the table knows of the batch's event ids and decisions.
+
+        Without a head the table knows nothing that counts: rows of a torn batch are about records that come again.
+        """
+        workflows = list(self._workflows.values())
+        for workflow, value in zip(workflows, self._rows.get_many([w.key for w in workflows]), strict=True):
+            if value is not None:
+                workflow.head, workflow.known = decode_head(value), True
+        identities: dict[bytes, None] = {}
+        wanted: dict[bytes, tuple[_Workflow, str]] = {}
+        for _, event, _, workflow, identity in decoded:
+            if workflow.known:
+                identities[identity] = None
+                decision = event.decision_id or ""
+                wanted[decision_key(workflow.prefix, decision)] = (workflow, decision)
+        values = self._rows.get_many([*identities, *wanted])
+        for identity, value in zip(identities, values, strict=False):
+            if value is not None:
+                self._identities[identity] = decode_sightings(value)
+        for (workflow, decision), value in zip(wanted.values(), values[len(identities) :], strict=True):
+            if value is not None:
+                workflow.decisions[decision] = decode_decision(value)
+
+    def _begin(self, workflow: _Workflow, record: Record, event: Event) -> Head | None:
+        """The head of a workflow seen for the first time; None where it does not belong here."""
+        owner = self._partition_of(event.workflow_id.encode())
+        if owner != self._partition:
+            self._bury(
+                record, deadletter.MISROUTED, "WrongPartition", f"workflow_id belongs to partition {owner} (murmur2)"
+            )
+            return None
+        workflow.head = Head(event.tenant_id, event.workflow_id)
+        return workflow.head
+
+    def _fold_one(
+        self, workflow: _Workflow, head: Head, record: Record, event: Event, content: bytes, identity: bytes
+    ) -> None:
+        content_hash = _sha256(content).digest()
+        variant = content_hash[:VARIANT_BYTES]
+        rank: Rank = (event.occurred_us, event.event_id, variant)
+        if not self._first_of_its_kind(identity, head, record, rank):
+            head.duplicates += 1
+            self._counts["duplicate"] += 1
+            return
+        projection = projected(event, content)
+        marks = FUTURE if event.future else 0
+        if rank[0] < head.last_us:
+            marks |= LATE
+            head.late += 1
+            self._counts["late"] += 1
+        # Never back, never twice the same: a reader that goes by it loses nothing that is added behind it.
+        head.commit_us = max(record.timestamp * 1000, head.commit_us + 1)
+        projection_hash = content_hash if projection is content else _sha256(projection).digest()
+        head_rules.apply(head, event, rank, projection_hash)
+        self._decide(workflow, record, event, rank)
+        self._out.rows.append(
+            (
+                event_key(workflow.prefix, *rank),
+                encode_event(
+                    marks,
+                    head.commit_us,
+                    record.topic.encode(),
+                    record.partition,
+                    record.offset,
+                    0,
+                    projection,
+                ),
+            )
+        )
+        self._counts["folded"] += 1
+
+    def _first_of_its_kind(self, key: bytes, head: Head, record: Record, rank: Rank) -> bool:
+        """Whether this record is where its variant was first seen: noted now, or before a crash.
+
+        False: a duplicate. A second variant counts as a conflict when it is the second one the head has folded.
+        """
+        occurred_us, _, variant = rank
+        sightings = self._identities.get(key)
+        if sightings is None:
+            self._identities[key] = [_sighting(record, variant, occurred_us)]
+            self._noted[key] = None
+            return True
+        for seen in sightings:
+            if seen.variant == variant:
+                if not seen.at(record.topic, record.offset):
+                    return False
+                break
+        else:
+            if len(sightings) >= MAX_INLINE:
+                return self._first_of_many(key, record, variant, occurred_us)
+            sightings.append(_sighting(record, variant, occurred_us))
+            self._noted[key] = None
+        if len(sightings) > 1:
+            self._counts["variant"] += 1
+            applied = head.applied
+            others = [s for s in sightings if s.variant != variant and s.offset < applied.get(s.topic, 0)]
+            if len(others) == 1:
+                head.conflicts += 1
+        return True
+
+    def _first_of_many(self, key: bytes, record: Record, variant: bytes, occurred_us: int) -> bool:
+        """The same for variants beyond MAX_INLINE: a row for each, so that no row grows without bound.
+
+        They are no news of a conflict: the MAX_INLINE before them are.
+        """
+        own = key + NUL + variant
+        sightings = self._identities.get(own)
+        if sightings is None and (value := self._rows.get(own)) is not None:
+            sightings = self._identities[own] = decode_sightings(value)
+        if sightings is None:
+            self._identities[own] = [_sighting(record, variant, occurred_us)]
+            self._noted[own] = None
+        elif not sightings[0].at(record.topic, record.offset):
+            return False
+        self._counts["variant"] += 1
+        return True
+
+    def _decide(self, workflow: _Workflow, record: Record, event: Event, rank: Rank) -> None:
+        name = event.decision_id or ""
+        decision = workflow.decisions.get(name)
+        if decision is None:
+            decision = workflow.decisions[name] = Decision(name)
+        if record.offset >= decision.applied.get(record.topic, 0):
+            decision_rules.apply(decision, event, rank)
+            decision.applied[record.topic] = record.offset + 1
+            workflow.decided[name] = None
+
+    def _bury(self, record: Record, reason: str, error_class: str, detail: str) -> None:
+        limit = self._limits.max_record_bytes
+        self._out.sends.append(dead_letter(record, reason, error_class, detail, limit, self._now_ms))
+        self._counts["dead_letter"] += 1
+
+    def _finish(self) -> Folded:
+        out = self._out
+        out.rows.extend((key, encode_sightings(self._identities[key])) for key in self._noted)
+        touched = [workflow for workflow in self._workflows.values() if workflow.touched]
+        for workflow in touched:
+            for name in workflow.decided:
+                out.rows.append((decision_key(workflow.prefix, name), encode_decision(workflow.decisions[name])))
+        out.rows.extend((workflow.key, encode_head(workflow.head)) for workflow in touched if workflow.head is not None)
+        out.counts = {name: count for name, count in self._counts.items() if count}
+        return out
+
+
+def _sighting(record: Record, variant: bytes, occurred_us: int) -> Sighting:
+    return Sighting(variant, occurred_us, record.topic, record.partition, record.offset)
