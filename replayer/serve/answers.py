@@ -1,0 +1,160 @@
+"""What is answered: the JSON of every view as a model. Answers are checked against it, and /openapi.json shows it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from topics.commands import ReplaySpec
+from topics.fields import Sha256
+from topics.progress import Coverage, ResultsLocation, State
+
+Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"}, description="RFC 3339, UTC, microseconds")]
+Tally = Annotated[int, Field(ge=0)]
+WorkflowStatus = Literal["running", "completed", "failed", "overridden"]
+DecisionStatus = Literal["open", "answered", "overridden", "completed", "failed"]
+NextCursor = Annotated[str | None, Field(description="`cursor` of the next page; null: this was the last")]
+
+
+class Answer(BaseModel):
+    """Nothing is served that is not described."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class WorkflowMarks(Answer):
+    """What is odd about a workflow's events. `late` and `duplicates` depend on how they arrived, the others do not."""
+
+    conflicts: Annotated[int, Field(ge=0, description="event ids that stand for more than one content")]
+    future_versions: Annotated[int, Field(ge=0, description="events of a schema version above this release's")]
+    late: Tally
+    duplicates: Tally
+    overflow: Annotated[list[str], Field(description="which lists hold only their smallest values")]
+
+
+class Workflow(Answer):
+    """A workflow at a glance."""
+
+    tenant_id: str
+    workflow_id: str
+    status: WorkflowStatus
+    first_occurred_at: Moment | None
+    last_occurred_at: Moment | None
+    last_commit_ts: Moment | None
+    events: Annotated[int, Field(ge=0, description="distinct: a duplicate is not counted")]
+    counts: Annotated[dict[str, int], Field(description="by event type")]
+    agents: list[str]
+    correlation_ids: list[str]
+    trace_ids: list[str]
+    templates: Annotated[list[str], Field(description="template_id@version")]
+    models: Annotated[list[str], Field(description="provider/model@version")]
+    tools: list[str]
+    policy_outcomes: dict[str, int]
+    marks: WorkflowMarks
+    applied: Annotated[dict[str, int], Field(description="by source topic: the offset it has been folded up to")]
+    digest: Annotated[Sha256, Field(description="of all events, in any order: equal for equal timelines")]
+    projection_version: Annotated[int, Field(description="digests of unequal versions are incomparable")]
+
+
+class WorkflowList(Answer):
+    """Workflows in the order of (tenant_id, workflow_id), of all partitions. A page may be shorter than `limit`."""
+
+    items: list[Workflow]
+    next_cursor: NextCursor
+
+
+class Tokens(Answer):
+    """Of all model invocations of a decision."""
+
+    input: Tally
+    output: Tally
+
+
+class Judgement(Answer):
+    """The latest feedback on a decision."""
+
+    score: float | None
+    label: str | None
+    evaluator: str | None
+    reviewer_kind: str | None
+    downstream_outcome: str | None
+
+
+class FeedbackSummary(Answer):
+    """How often a decision was judged, and how last."""
+
+    count: Tally
+    latest: Judgement | None
+
+
+class Decision(Answer):
+    """What one decision came to. `decision_id` null: the workflow's own, of the events that name none."""
+
+    decision_id: str | None
+    status: DecisionStatus
+    first_occurred_at: Moment
+    last_occurred_at: Moment
+    events: Tally
+    counts: Annotated[dict[str, int], Field(description="by event type")]
+    agents: list[str]
+    template: Annotated[str | None, Field(description="the latest used: template_id@version")]
+    templates: list[str]
+    model: Annotated[str | None, Field(description="the latest used: provider/model@version")]
+    models: list[str]
+    latency_ms: Annotated[int, Field(ge=0, description="of all model invocations together")]
+    tokens: Tokens
+    tools: list[str]
+    policy_outcomes: dict[str, int]
+    policies: Annotated[list[str], Field(description="policy_id@version outcome")]
+    feedback: FeedbackSummary
+    overflow: Annotated[list[str], Field(description="which lists hold only their smallest values")]
+
+
+class DecisionList(Answer):
+    """The decisions of one workflow in the order of their ids, its own first."""
+
+    items: list[Decision]
+    next_cursor: NextCursor
+
+
+class Wish(Answer):
+    """Who wanted a replay to stop."""
+
+    command_id: str
+    requester: str
+    requested_at: Moment
+
+
+class Refused(Wish):
+    """A command that was not obeyed."""
+
+    reason: str
+
+
+class Replay(Answer):
+    """A replay: who asked for what, how far it is, and where its results are."""
+
+    replay_id: str
+    state: State
+    cancelling: bool
+    name: str | None
+    purpose: str | None
+    requester: str | None
+    requested_at: Moment | None
+    spec: ReplaySpec | None
+    version: Tally
+    read: Tally
+    matched: Tally
+    undecodable: Tally
+    total: Annotated[int, Field(ge=0, description="offsets in all ranges: never fewer than records")]
+    digest: Sha256 | None
+    coverage: Coverage | None
+    results: ResultsLocation | None
+    error: str | None
+    started_at: Moment | None
+    updated_at: Moment | None
+    ended_at: Moment | None
+    cancel: Wish | None
+    refused: list[Refused]
+    refused_more: bool
