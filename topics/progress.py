@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from topics import deadletter
 from topics.bounds import Limits
@@ -99,6 +99,13 @@ class ReplayProgress(Model):
     started_at: Annotated[Instant, INTERNAL]
     updated_at: Annotated[Instant, INTERNAL]
     ended_at: Annotated[Instant | None, INTERNAL] = None
+
+    @field_validator("state")
+    @classmethod
+    def _under_way(cls, state: State) -> State:
+        if state is State.PLANNED:
+            raise ValueError("a replay that is only planned has made no progress")
+        return state
 
 
 def encode_progress(progress: ReplayProgress) -> bytes:
