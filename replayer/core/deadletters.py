@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import traceback
 
 from replayer.core.outcome import Record, Send
 from topics import deadletter
@@ -13,14 +12,12 @@ MAX_HEADER_BYTES = 32 * 1024  # of the original's own headers: with the context 
 MAX_KEY_BYTES = 16 * 1024
 
 
-def dead_letter(
-    record: Record, reason: str, error_class: str, detail: str, max_bytes: int, now_ms: int, *, topic: str | None = None
-) -> Send:
+def dead_letter(record: Record, reason: str, error_class: str, detail: str, max_bytes: int, now_ms: int) -> Send:
     """The dead letter of a record: the same id for the same source position, however often it is folded.
 
     The original value (null stays null), key and headers are kept. What is too large to carry stays in its topic, with
     a pointer to it: a value above `max_bytes`, a key above 16 KiB, headers above 32 KiB. `detail` must not quote the
-    record. `topic`: where dead letters go, if not to the catalogue's.
+    record.
     """
     value, key = record.value, record.key
     kept, size = [], 0
@@ -48,18 +45,11 @@ def dead_letter(
     if dropped:
         context[deadletter.HEADERS_DROPPED] = str(dropped)
     return Send(
-        topic=topic or DEAD_LETTERS.name,
+        topic=DEAD_LETTERS.name,
         key=None if key_too_large else key,
         value=b"" if too_large else value,
         headers=(*((name, text.encode()) for name, text in context.items()), *(() if dropped else kept)),
     )
-
-
-def poison(record: Record, raised: Exception, now_ms: int, *, max_bytes: int) -> Send:
-    """The dead letter of a record whose fold raised: what and where, as the exception's text may quote the record."""
-    frames = traceback.extract_tb(raised.__traceback__)
-    place = f"raised in {frames[-1].name}, line {frames[-1].lineno}" if frames else "raised"
-    return dead_letter(record, deadletter.POISON, type(raised).__name__, place, max_bytes, now_ms)
 
 
 def _taken(name: str) -> bool:

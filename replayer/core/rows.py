@@ -86,7 +86,7 @@ def encode_event(
 
 def decode_event(prefix: bytes, key: bytes, value: bytes) -> EventRow:
     """The row under a key that starts with EVENT + prefix. Raises UnknownRowFormat, DamagedRow."""
-    body = opened("event", value)
+    checked("event", value)
     at = 1 + len(prefix)
     try:
         (shifted,) = _TIME.unpack_from(key, at)
@@ -97,11 +97,11 @@ def decode_event(prefix: bytes, key: bytes, value: bytes) -> EventRow:
             variant=key[-VARIANT_BYTES:],
             marks=marks,
             commit_us=commit_us,
-            topic=body[_HEADER.size - 1 : _HEADER.size - 1 + length].decode(),
+            topic=value[_HEADER.size : _HEADER.size + length].decode(),
             partition=partition,
             offset=offset,
             index=index,
-            projection=body[_HEADER.size - 1 + length :],
+            projection=value[_HEADER.size + length :],
         )
     except (struct.error, UnicodeDecodeError) as damaged:
         raise DamagedRow("event") from damaged
@@ -139,9 +139,14 @@ def decode_sightings(value: bytes) -> list[Sighting]:
 
 
 def opened(kind: str, value: bytes) -> bytes:
-    """The value behind its format byte. Raises UnknownRowFormat where another version wrote it, DamagedRow if empty."""
+    """The value behind its format byte. Raises as `checked` does."""
+    checked(kind, value)
+    return value[1:]
+
+
+def checked(kind: str, value: bytes) -> None:
+    """Raises UnknownRowFormat where another version of replayer wrote the value, DamagedRow where there is none."""
     if not value:
         raise DamagedRow(kind)
     if value[0] != FORMAT:
         raise UnknownRowFormat(kind, value[0], (FORMAT,))
-    return value[1:]

@@ -1,0 +1,290 @@
+"""Reading one partition of the `timelines` table: pages of JSON-ready items, and where the next page starts.
+
+Positions are plain tuples of what the rows are ordered by, so a page resumed after rows were added neither repeats an
+item nor loses one that was there. Nothing here keeps an iterator: a call reads, answers and is done.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Literal
+
+import orjson
+
+from replayer.core import decisions as decision_rules
+from replayer.core import head as head_rules
+from replayer.core.decisions import decode_decision
+from replayer.core.errors import InvalidPosition
+from replayer.core.head import Head, decode_head
+from replayer.core.outcome import Rows
+from replayer.core.rows import (
+    DECISION,
+    EVENT,
+    FUTURE,
+    HEAD,
+    LATE,
+    NUL,
+    EventRow,
+    decision_key,
+    decode_event,
+    decode_sightings,
+    event_key,
+    event_start,
+    head_key,
+    identity_key,
+    workflow_prefix,
+)
+from topics.fields import rfc3339
+from topics.registry import EVENT_TYPES
+
+Position = tuple[Any, ...]
+Order = Literal["occurred", "commit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """`next`: the position to resume after; None where nothing is left. A page may be short, or empty, and have one."""
+
+    items: list[dict[str, Any]]
+    next: Position | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowFilter:
+    """What all listed workflows have; None asks for nothing. [from_us, to_us): any of the workflow's time lies in it.
+
+    A workflow whose set of traces, correlations or agents overflowed (its head says so) is found by the kept ones only.
+    """
+
+    tenant_id: str | None = None
+    agent_id: str | None = None
+    status: str | None = None
+    trace_id: str | None = None
+    correlation_id: str | None = None
+    from_us: int | None = None
+    to_us: int | None = None
+
+    def takes(self, head: Head) -> bool:
+        return (
+            (self.tenant_id is None or head.tenant_id == self.tenant_id)
+            and (self.status is None or head.status == self.status)
+            and (self.agent_id is None or self.agent_id in head.agents)
+            and (self.trace_id is None or self.trace_id in head.trace_ids)
+            and (self.correlation_id is None or self.correlation_id in head.correlation_ids)
+            and (self.from_us is None or head.last_us >= self.from_us)
+            and (self.to_us is None or head.first_us < self.to_us)
+        )
+
+
+def workflow(rows: Rows, tenant_id: str, workflow_id: str) -> Head | None:
+    """The workflow's head (`head.described` makes JSON of it), None where the partition has no such workflow."""
+    value = rows.get(head_key(tenant_id, workflow_id))
+    return None if value is None else decode_head(value)
+
+
+def list_workflows(
+    rows: Rows, wanted: WorkflowFilter, after: Position | None, limit: int, scan_budget: int = 10_000
+) -> Page:
+    """Heads in the order of (tenant_id, workflow_id), at most `limit` of them, looking at `scan_budget` rows at most.
+
+    The page is complete up to and including its `next`, a (tenant_id, workflow_id): so pages of several partitions can
+    be merged up to the least of them.
+    """
+    prefix = HEAD if wanted.tenant_id is None else HEAD + wanted.tenant_id.encode() + NUL
+    start = None
+    if after is not None:
+        tenant_id, workflow_id = _checked(after, str, str)
+        start = head_key(tenant_id, workflow_id) + NUL  # ids hold no NUL: the first key behind it
+    items: list[dict[str, Any]] = []
+    reached: Position | None = None
+    for seen, (_, value) in enumerate(rows.scan(prefix, start)):
+        if len(items) >= limit or seen >= scan_budget:
+            return Page(items, reached)
+        head = decode_head(value)
+        reached = (head.tenant_id, head.workflow_id)
+        if wanted.takes(head):
+            items.append(head_rules.described(head))
+    return Page(items, None)
+
+
+def timeline(
+    rows: Rows,
+    tenant_id: str,
+    workflow_id: str,
+    order: Order = "occurred",
+    from_us: int | None = None,
+    to_us: int | None = None,
+    family: str | None = None,
+    after: Position | None = None,
+    limit: int = 100,
+    scan_budget: int = 10_000,
+) -> Page:
+    """Events of a workflow, each as `item` describes it. [from_us, to_us) is of `occurred_at` in either order.
+
+    `occurred`: by (occurred_at, event_id), straight from the keys: O(page), `scan_budget` rows at most (a rare family
+    may leave a page short). `commit`: by commit_ts, strictly increasing in the order of arrival, so a reader that
+    comes back finds everything that was added meanwhile; O(workflow) time (the budget does not hold), memory O(limit).
+    An unknown workflow has no events: ask `workflow` first.
+    """
+    prefix = workflow_prefix(tenant_id, workflow_id)
+    part = _Part(
+        start=None if from_us is None else event_start(prefix, from_us),
+        end=None if to_us is None else event_start(prefix, to_us),
+        family=family,
+    )
+    if order == "occurred":
+        chosen, following = _by_occurred(rows, prefix, part, after, limit, scan_budget)
+    else:
+        chosen, following = _by_commit(rows, prefix, part, after, limit)
+    head = workflow(rows, tenant_id, workflow_id)
+    conflicts = _conflicting(rows, prefix, chosen) if head is not None and head.conflicts else frozenset()
+    parents = _parents(rows, prefix, chosen)
+    return Page([_item(row, said, conflicts, parents) for row, said in chosen], following)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Which events of a timeline are asked for: keys in [start, end), of one family or all."""
+
+    start: bytes | None
+    end: bytes | None
+    family: str | None
+
+    def takes(self, said: dict[str, Any]) -> bool:
+        return self.family is None or _family(said) == self.family
+
+
+_Said = tuple[EventRow, dict[str, Any]]
+
+
+def _by_occurred(
+    rows: Rows, prefix: bytes, part: _Part, after: Position | None, limit: int, scan_budget: int
+) -> tuple[list[_Said], Position | None]:
+    start = part.start
+    if after is not None:
+        behind = event_key(prefix, *_checked(after, int, str, bytes)) + NUL
+        start = behind if start is None else max(start, behind)
+    chosen: list[_Said] = []
+    reached: Position | None = None
+    for seen, (key, value) in enumerate(rows.scan(EVENT + prefix, start)):
+        if part.end is not None and key >= part.end:
+            break
+        if len(chosen) >= limit or seen >= scan_budget:
+            return chosen, reached
+        row = decode_event(prefix, key, value)
+        reached = (row.occurred_us, row.event_id, row.variant)
+        said = orjson.loads(row.projection)
+        if part.takes(said):
+            chosen.append((row, said))
+    return chosen, None
+
+
+def _by_commit(
+    rows: Rows, prefix: bytes, part: _Part, after: Position | None, limit: int
+) -> tuple[list[_Said], Position | None]:
+    behind = None if after is None else _checked(after, int, str, int, int, int)
+
+    def candidates() -> Iterator[EventRow]:
+        for key, value in rows.scan(EVENT + prefix, part.start):
+            if part.end is not None and key >= part.end:
+                return
+            row = decode_event(prefix, key, value)
+            if (behind is None or _committed(row) > behind) and (
+                part.family is None or part.takes(orjson.loads(row.projection))
+            ):
+                yield row
+
+    least = heapq.nsmallest(limit + 1, candidates(), key=_committed)
+    chosen = [(row, orjson.loads(row.projection)) for row in islice(least, limit)]
+    return chosen, _committed(least[limit - 1]) if len(least) > limit else None
+
+
+def _committed(row: EventRow) -> Position:
+    return (row.commit_us, row.topic, row.partition, row.offset, row.index)
+
+
+def _family(said: dict[str, Any]) -> str | None:
+    known = EVENT_TYPES.get(said["event_type"])
+    return None if known is None else known.family
+
+
+def _conflicting(rows: Rows, prefix: bytes, chosen: list[_Said]) -> frozenset[str]:
+    """Which of the event ids stand for more than one content."""
+    ids = list(dict.fromkeys(row.event_id for row, _ in chosen))
+    values = rows.get_many([identity_key(prefix, event_id) for event_id in ids])
+    return frozenset(
+        event_id
+        for event_id, value in zip(ids, values, strict=True)
+        if value is not None and len(decode_sightings(value)) > 1
+    )
+
+
+def _parents(rows: Rows, prefix: bytes, chosen: list[_Said]) -> dict[str, int]:
+    """When the parents named by these events occurred, as far as they are in the workflow: their earliest variant."""
+    ids = list(dict.fromkeys(said["parent_event_id"] for _, said in chosen if "parent_event_id" in said))
+    values = rows.get_many([identity_key(prefix, event_id) for event_id in ids])
+    return {
+        event_id: min(seen.occurred_us for seen in decode_sightings(value))
+        for event_id, value in zip(ids, values, strict=True)
+        if value is not None
+    }
+
+
+_OPTIONAL = (
+    "decision_id", "parent_event_id", "correlation_id", "original_event_id", "trace_id", "span_id", "key_id"
+)  # fmt: skip
+
+
+def _item(row: EventRow, said: dict[str, Any], conflicts: frozenset[str], parents: dict[str, int]) -> dict[str, Any]:
+    """An event as it is served: the envelope's fields, where it stands in the log, its projected data, its marks."""
+    parent_us = parents.get(said.get("parent_event_id", ""))
+    return {
+        "event_id": row.event_id,
+        "event_type": said["event_type"],
+        "schema_version": said["schema_version"],
+        "family": _family(said),
+        "workflow_id": said["workflow_id"],
+        "tenant_id": said["tenant_id"],
+        "occurred_at": rfc3339(row.occurred_us),
+        "commit_ts": rfc3339(row.commit_us),
+        "source": said["source"],
+        "agent_id": said["agent_id"],
+        **{name: said.get(name) for name in _OPTIONAL},
+        "variant": row.variant.hex(),
+        "position": {"topic": row.topic, "partition": row.partition, "offset": row.offset, "index": row.index},
+        "data": said.get("data"),
+        "marks": {
+            "conflict": row.event_id in conflicts,
+            "late": bool(row.marks & LATE),
+            "future_version": bool(row.marks & FUTURE),
+            "child_before_parent": parent_us is not None and row.occurred_us < parent_us,
+        },
+    }
+
+
+def decisions(rows: Rows, tenant_id: str, workflow_id: str, after: Position | None = None, limit: int = 100) -> Page:
+    """The workflow's decisions in the order of their ids, its own (null) first. Position: (decision_id or "",)."""
+    prefix = workflow_prefix(tenant_id, workflow_id)
+    start = None
+    if after is not None:
+        (decision_id,) = _checked(after, str)
+        start = decision_key(prefix, decision_id) + NUL
+    found = [decode_decision(value) for _, value in islice(rows.scan(DECISION + prefix, start), limit + 1)]
+    following = (found[limit - 1].decision_id,) if len(found) > limit else None
+    return Page([decision_rules.described(decision) for decision in found[:limit]], following)
+
+
+def decision(rows: Rows, tenant_id: str, workflow_id: str, decision_id: str | None) -> dict[str, Any] | None:
+    """One decision, None where there is none of this name. `decision_id` None: the workflow's own."""
+    value = rows.get(decision_key(workflow_prefix(tenant_id, workflow_id), decision_id))
+    return None if value is None else decision_rules.described(decode_decision(value))
+
+
+def _checked(position: Position, *types: type) -> Position:
+    fits = len(position) == len(types) and all(type(part) is kind for part, kind in zip(position, types, strict=True))
+    if not fits or not all(-(2**63) <= part < 2**63 for part in position if type(part) is int):
+        raise InvalidPosition("this position was not given by a page of this order")
+    return position
