@@ -1,0 +1,77 @@
+"""The tables each role keeps: which topics feed them and which fold makes their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from replayer.core.deadletters import dead_letter
+from replayer.core.outcome import Folded, Record, Rows, Send
+from replayer.core.replays import ReplaysFold
+from replayer.core.timeline import TimelineFold
+from replayer.engine.config import Fold, TableSpec
+from topics import catalogue, deadletter
+
+TIMELINES = "timelines"
+REPLAYS = "replays"
+INVESTIGATIONS = "investigations"
+
+_REPLAY_TOPICS = (catalogue.REPLAY_COMMANDS.name, catalogue.REPLAY_PROGRESS.name)
+
+
+def timelines(partitions: int, partition_of: Callable[[bytes, int], int], max_record_bytes: int) -> TableSpec:
+    """The worker's main table: every event family, co-partitioned by workflow ID."""
+    fold = TimelineFold(partition_of=lambda key: partition_of(key, partitions), max_record_bytes=max_record_bytes)
+    return TableSpec(
+        TIMELINES,
+        tuple(topic.name for topic in catalogue.SOURCES),
+        partitions,
+        fold.fold,
+        partial(_poison, max_record_bytes),
+    )
+
+
+def replays(partitions: int, partition_of: Callable[[bytes, int], int], max_record_bytes: int) -> TableSpec:
+    """The worker's table of investigations, for the views. What is no command or progress becomes a dead letter here."""
+    return TableSpec(
+        REPLAYS,
+        _REPLAY_TOPICS,
+        partitions,
+        _replays_fold(partitions, partition_of, max_record_bytes),
+        partial(_poison, max_record_bytes),
+    )
+
+
+def investigations(
+    partitions: int,
+    partition_of: Callable[[bytes, int], int],
+    max_record_bytes: int,
+    after_commit: Callable[[int], None],
+) -> TableSpec:
+    """The investigator's own copy: what it has to run. It buries nothing: the workers read the same topics and do."""
+    fold = _replays_fold(partitions, partition_of, max_record_bytes)
+
+    def without_sends(rows: Rows, records: Sequence[Record], partition: int, now_ms: int) -> Folded:
+        folded = fold(rows, records, partition, now_ms)
+        folded.sends.clear()
+        return folded
+
+    return TableSpec(
+        INVESTIGATIONS,
+        _REPLAY_TOPICS,
+        partitions,
+        without_sends,
+        partial(_poison, max_record_bytes),
+        after_commit,
+    )
+
+
+def _replays_fold(partitions: int, partition_of: Callable[[bytes, int], int], max_record_bytes: int) -> Fold:
+    return ReplaysFold(partition_of=lambda key: partition_of(key, partitions), max_record_bytes=max_record_bytes).fold
+
+
+def _poison(max_record_bytes: int, record: Record, exc: Exception, now_ms: int) -> Send:
+    # The exception's text may quote the record: only its class is told.
+    return dead_letter(
+        record, deadletter.POISON, type(exc).__name__, "folding the record raised", max_record_bytes, now_ms
+    )
