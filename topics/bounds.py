@@ -35,6 +35,7 @@ def may_break_bounds(raw: bytes, limits: Limits) -> bool:
 
 
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")  # whether they match in kind is the parser's business
 
 
 def skeleton(raw: bytes) -> bytes:
@@ -46,9 +47,9 @@ def skeleton(raw: bytes) -> bytes:
 
 def too_deep(bones: bytes, max_depth: int) -> bool:
     """Whether a skeleton nests deeper than `max_depth` (or its brackets do not match)."""
-    brackets = bones.translate(None, _NO_BRACKETS)
+    brackets = bones.translate(_ONE_KIND, _NO_BRACKETS)
     for _ in range(max_depth):  # each turn takes the innermost level away
-        shorter = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        shorter = brackets.replace(b"[]", b"")
         if len(shorter) == len(brackets):
             break
         brackets = shorter
