@@ -47,13 +47,12 @@ _sha256 = hashlib.sha256
 class _Workflow:
     """A workflow while a batch is folded: its rows decoded once, encoded once."""
 
-    __slots__ = ("decided", "decisions", "head", "key", "known", "prefix", "touched")
+    __slots__ = ("decided", "decisions", "head", "key", "prefix", "touched")
 
     def __init__(self, tenant_id: str, workflow_id: str) -> None:
         self.key = head_key(tenant_id, workflow_id)
         self.prefix = workflow_prefix(tenant_id, workflow_id)
         self.head: Head | None = None
-        self.known = False  # whether it had a head before this batch
         self.touched = False
         self.decisions: dict[str, Decision] = {}
         self.decided: dict[str, None] = {}  # the decisions that changed
@@ -134,21 +133,21 @@ class _Batch:
         return decoded
 
     def _look_up(self, decoded: Sequence[_Decoded]) -> None:
-        """Heads; and for workflows that have one, what the table knows of the batch's event ids and decisions.
+        """What the table knows of the batch's workflows, event ids and decisions.
 
-        Without a head the table knows nothing that counts: rows of a torn batch are about records that come again.
+        Identities and decisions also where there is no head yet: they may be of a torn batch that was to begin it, and
+        to believe one of them and not the other would count an event twice.
         """
         workflows = list(self._workflows.values())
         for workflow, value in zip(workflows, self._rows.get_many([w.key for w in workflows]), strict=True):
             if value is not None:
-                workflow.head, workflow.known = decode_head(value), True
+                workflow.head = decode_head(value)
         identities: dict[bytes, None] = {}
         wanted: dict[bytes, tuple[_Workflow, str]] = {}
         for _, event, _, workflow, identity in decoded:
-            if workflow.known:
-                identities[identity] = None
-                decision = event.decision_id or ""
-                wanted[decision_key(workflow.prefix, decision)] = (workflow, decision)
+            identities[identity] = None
+            decision = event.decision_id or ""
+            wanted[decision_key(workflow.prefix, decision)] = (workflow, decision)
         values = self._rows.get_many([*identities, *wanted])
         for identity, value in zip(identities, values, strict=False):
             if value is not None:

@@ -1,0 +1,340 @@
+"""The fold's promises: arrival changes nothing that lasts, a position counts once, one identity is one row."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+from drawn import Log, MemoryRows, full
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from timelines import TOPICS, arrived, at, deliveries, document, documents, fold, lasting, materialised
+
+from replayer.core import reading
+from replayer.core.capped import MAX_VALUES
+from replayer.core.errors import UnknownRowFormat
+from replayer.core.head import decode_head
+from replayer.core.rows import MAX_INLINE, head_key
+from replayer.core.timeline import TimelineFold
+from topics import deadletter
+from topics.codec import Event, decode
+from topics.events import MODELS
+from topics.projection import project
+
+splits = st.lists(st.integers(1, 6), min_size=1, max_size=4)
+
+
+def encoded(event: dict[str, Any]) -> bytes:
+    return json.dumps(event).encode()
+
+
+def one_topic(*events: dict[str, Any]) -> list[Log]:
+    return arrived([(TOPICS[0], encoded(event)) for event in events])
+
+
+@given(deliveries(), st.data(), splits, splits)
+@settings(max_examples=120, deadline=None)
+def test_no_order_duplication_or_batching_changes_what_lasts(
+    sequence: list[tuple[str, bytes]], data: st.DataObject, some: list[int], others: list[int]
+) -> None:
+    again = data.draw(st.permutations([*sequence, *data.draw(st.lists(st.sampled_from(sequence), max_size=5))]))
+    again = [(data.draw(st.sampled_from(TOPICS)), value) for _, value in again]
+    assert lasting(materialised(arrived(sequence), some)) == lasting(materialised(arrived(again), others))
+
+
+@given(deliveries(), splits)
+@settings(max_examples=60, deadline=None)
+def test_incremental_equals_rebuild(sequence: list[tuple[str, bytes]], batches: list[int]) -> None:
+    records = arrived(sequence)
+    assert materialised(records, batches) == materialised(records)
+
+
+@given(deliveries())
+@settings(max_examples=80, deadline=None)
+def test_the_head_says_what_its_rows_say(sequence: list[tuple[str, bytes]]) -> None:
+    """An oracle that knows nothing of the fold: sets of distinct events."""
+    rows = materialised(arrived(sequence))
+    distinct = {value: decode(value) for _, value in sequence}
+    events = [found for found in distinct.values() if isinstance(found, Event)]
+    head = reading.workflow(rows, "acme", "w")
+    assert head is not None
+    assert head.events == len(events) == len(reading.timeline(rows, "acme", "w", limit=1000).items)
+    assert head.events + head.duplicates == len(sequence)
+    hashes = [int.from_bytes(hashlib.sha256(project(event)).digest(), "big") for event in events]
+    assert int.from_bytes(head.digest, "big") == sum(hashes) % 2**256
+    types = [event.event_type for event in events]
+    assert head.counts == {name: types.count(name) for name in types}
+    ids = [event.event_id for event in events]
+    assert head.conflicts == len({name for name in ids if ids.count(name) > 1})
+    assert set(head.agents) == {event.agent_id for event in events}
+    assert (head.first_us, head.last_us) == (
+        min(event.occurred_us for event in events),
+        max(event.occurred_us for event in events),
+    )
+    assert head.futures == sum(event.future for event in events)
+    decisions = reading.decisions(rows, "acme", "w", limit=10).items
+    assert {one["decision_id"]: one["events"] for one in decisions} == {
+        name: sum(event.decision_id == name for event in events) for name in {event.decision_id for event in events}
+    }
+
+
+@st.composite
+def interrupted(draw: st.DrawFn) -> tuple[list[Log], list[Log], list[Log]]:
+    """Records folded before; a batch that is torn; and what is folded afterwards: the batch again and more.
+
+    Topics keep their order, but are mixed in another way the second time.
+    """
+    records = arrived(draw(deliveries(max_size=10)))
+    first, second = sorted(draw(st.tuples(*[st.integers(0, len(records))] * 2)))
+    waiting = {topic: [r for r in records[first:] if r.topic == topic] for topic in TOPICS}
+    again = []
+    while any(waiting.values()):
+        topic = draw(st.sampled_from([topic for topic in TOPICS if waiting[topic]]))
+        again.append(waiting[topic].pop(0))
+    return records[:first], records[first:second], again
+
+
+@given(interrupted(), splits)
+@settings(max_examples=80, deadline=None)
+def test_a_torn_batch_is_completed_and_counts_nothing_twice(
+    story: tuple[list[Log], list[Log], list[Log]], batches: list[int]
+) -> None:
+    before, torn, again = story
+    clean = materialised([*before, *again])
+    written = fold(materialised(before), torn).rows
+    for cut in range(len(written) + 1):
+        rows = materialised(before)
+        rows.write(written[:cut])
+        done, turn = 0, 0
+        while done < len(again):
+            size = batches[turn % len(batches)]
+            rows.write(fold(rows, again[done : done + size]).rows)
+            done, turn = done + size, turn + 1
+        assert lasting(rows) == lasting(clean)
+        heads = reading.workflow(rows, "acme", "w"), reading.workflow(clean, "acme", "w")
+        assert heads[0] is not None
+        assert heads[1] is not None
+        assert heads[0].duplicates == heads[1].duplicates
+        assert heads[0].applied == heads[1].applied
+
+
+@given(deliveries(), splits)
+@settings(max_examples=40, deadline=None)
+def test_the_same_positions_again_change_nothing(sequence: list[tuple[str, bytes]], batches: list[int]) -> None:
+    records = arrived(sequence)
+    rows = materialised(records, batches)
+    folded = fold(rows, records)
+    assert folded.rows == []
+    assert folded.counts == {"reprocessed": len(records)}
+
+
+@given(st.lists(documents(workflows=("w1", "w2", "w3")), min_size=1, max_size=12))
+@settings(max_examples=30, deadline=None)
+def test_the_fold_is_pure(events: list[dict[str, Any]]) -> None:
+    records = one_topic(*events)
+    rows = materialised(records[: len(records) // 2])
+    kept = dict(rows)
+    assert fold(rows, records) == fold(rows, records)
+    assert rows == kept
+
+
+def test_rows_come_in_the_order_the_changelog_needs() -> None:
+    events = [document("policy.evaluated", event_id=f"e{n}", workflow_id=f"w{n % 3}") for n in range(9)]
+    kinds = [key[:1] for key, _ in fold(MemoryRows(), one_topic(*events)).rows]
+    assert kinds == [b"e"] * 9 + [b"i"] * 9 + [b"d"] * 3 + [b"h"] * 3
+
+
+def test_the_same_workflow_id_in_two_tenants_is_two_workflows() -> None:
+    ours, theirs = (document("policy.evaluated", tenant_id=tenant) for tenant in ("acme", "umbrella"))
+    rows = materialised(one_topic(ours, theirs))
+    for tenant in ("acme", "umbrella"):
+        items = reading.timeline(rows, tenant, "w").items
+        assert [item["tenant_id"] for item in items] == [tenant]
+        head = reading.workflow(rows, tenant, "w")
+        assert head is not None
+        assert (head.events, head.conflicts, head.duplicates) == (1, 0, 0)
+    assert len(reading.decisions(rows, "acme", "w").items) == 1
+
+
+def test_a_conflict_is_marked_on_every_variant_and_counted_once() -> None:
+    events = [document("feedback.received", event_id="e", data={"score": score}) for score in (1, 2, 3)]
+    other = document("feedback.received", event_id="other")
+    rows = materialised(one_topic(events[0], other, events[1], events[0], events[2]), (1,))
+    items = reading.timeline(rows, "acme", "w").items
+    assert [item["marks"]["conflict"] for item in items] == [True, True, True, False]
+    head = reading.workflow(rows, "acme", "w")
+    assert head is not None
+    assert (head.conflicts, head.events, head.duplicates) == (1, 4, 1)
+
+
+def test_any_number_of_variants_stands_without_a_row_that_grows() -> None:
+    events = [document("feedback.received", event_id="e", data={"score": n}) for n in range(3 * MAX_INLINE)]
+    records = one_topic(*events, *events)
+    for batches in ((1,), (7,), (1000,)):
+        rows = materialised(records, batches)
+        head = reading.workflow(rows, "acme", "w")
+        assert head is not None
+        assert (head.events, head.duplicates, head.conflicts) == (len(events), len(events), 1)
+        assert max(map(len, rows.values())) < 2000
+    backwards = materialised(one_topic(*reversed(events)), (5,))
+    assert lasting(backwards) == lasting(rows)
+    written = fold(MemoryRows(), records).rows
+    for cut in range(0, len(written) + 1, 5):
+        torn = MemoryRows()
+        torn.write(written[:cut])
+        torn.write(fold(torn, records).rows)
+        assert lasting(torn) == lasting(rows)
+
+
+def test_sets_keep_their_smallest_values_whatever_the_order() -> None:
+    events = [document("policy.evaluated", event_id=f"e{n}", agent_id=f"a{n:03}") for n in range(MAX_VALUES + 3)]
+    for order in (events, events[::-1], events[5:] + events[:5]):
+        rows = materialised(one_topic(*order), (9,))
+        head = reading.workflow(rows, "acme", "w")
+        assert head is not None
+        assert head.agents == tuple(f"a{n:03}" for n in range(MAX_VALUES))
+        assert head.overflow == ("agents",)
+    exactly = materialised(one_topic(*events[:MAX_VALUES], *events[:MAX_VALUES]))
+    head = reading.workflow(exactly, "acme", "w")
+    assert head is not None
+    assert head.overflow == ()
+
+
+def test_late_is_what_occurred_before_the_latest_known_when_it_arrived() -> None:
+    seconds = [3, 5, 4, 5, 9, 1]
+    events = [document("policy.evaluated", event_id=f"e{n}", occurred_at=at(s)) for n, s in enumerate(seconds)]
+    rows = materialised(one_topic(*events), (2,))
+    late = {item["event_id"] for item in reading.timeline(rows, "acme", "w").items if item["marks"]["late"]}
+    assert late == {"e2", "e5"}
+    head = reading.workflow(rows, "acme", "w")
+    assert head is not None
+    assert head.late == 2
+
+
+def test_commit_time_never_goes_back() -> None:
+    events = [document("policy.evaluated", event_id=f"e{n}") for n in range(6)]
+    records = arrived([(TOPICS[n % 3], encoded(event)) for n, event in enumerate(events)], [50, 10, 50, -1, 60, 60])
+    rows = materialised(records, (4,))
+    items = reading.timeline(rows, "acme", "w", order="commit").items
+    assert [item["event_id"] for item in items] == [f"e{n}" for n in range(6)]
+    stamps = [item["commit_ts"] for item in items]
+    assert stamps == sorted(set(stamps))
+    assert [stamp[-8:-1] for stamp in stamps] == ["." + us for us in
+            ("050000", "050001", "050002", "050003", "060000", "060001")]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("types", "head_status", "decision_status"),
+    [
+        (["policy.evaluated"], "running", "open"),
+        (["workflow.request_received", "workflow.response_generated"], "running", "answered"),
+        (["workflow.request_received", "workflow.completed"], "completed", "completed"),
+        (["workflow.completed", "workflow.human_override"], "overridden", "overridden"),
+        (["workflow.human_override", "workflow.failed", "policy.evaluated"], "failed", "failed"),
+        (["workflow.completed", "workflow.request_received"], "running", "open"),
+    ],
+)
+def test_status_is_the_latest_events(types: list[str], head_status: str, decision_status: str) -> None:
+    events = [document(kind, event_id=f"e{n}", occurred_at=at(n)) for n, kind in enumerate(types)]
+    for order in (events, events[::-1]):
+        rows = materialised(one_topic(*order))
+        head = reading.workflow(rows, "acme", "w")
+        assert head is not None
+        assert head.status == head_status
+        assert reading.decisions(rows, "acme", "w").items[0]["status"] == decision_status
+
+
+def test_a_decision_knows_its_templates_models_policies_and_feedback() -> None:
+    def model(n: int, version: str) -> dict[str, Any]:
+        template = {"template_id": "answer", "version": version}
+        data = {"provider": "p", "model": "m", "prompt_template": template, "latency_ms": 100,
+                "tokens": {"input": 10, "output": 1}}  # fmt: skip
+        return document("model.invocation_completed", event_id=f"m{n}", occurred_at=at(n), decision_id="d", data=data)
+
+    feedback = {"score": 0.25, "label": "bad", "reviewer": "r-1", "reviewer_kind": "human", "comment": "no"}
+    events = [
+        model(2, "2"), model(1, "1"),
+        document("policy.evaluated", event_id="p", decision_id="d",
+                 data={"policy_id": "pii", "policy_version": "3", "outcome": "redact"}),
+        document("feedback.received", event_id="f2", decision_id="d", occurred_at=at(9), data=feedback),
+        document("feedback.received", event_id="f1", decision_id="d", occurred_at=at(8), data={"score": 1}),
+        document("tool.call_failed", event_id="elsewhere"),
+    ]  # fmt: skip
+    rows = materialised(one_topic(*events))
+    said = reading.decision(rows, "acme", "w", "d")
+    assert said is not None
+    assert (said["template"], said["templates"], said["model"]) == ("answer@2", ["answer@1", "answer@2"], "p/m")
+    assert (said["latency_ms"], said["tokens"]) == (200, {"input": 20, "output": 2})
+    assert (said["policy_outcomes"], said["policies"]) == ({"redact": 1}, ["pii@3 redact"])
+    assert said["feedback"]["count"] == 2
+    assert said["feedback"]["latest"]["score"] == 0.25
+    assert said["tools"] == []
+    own = reading.decision(rows, "acme", "w", None)
+    assert own is not None
+    assert (own["tools"], own["events"]) == (["t1"], 1)
+    assert reading.decision(rows, "acme", "w", "unknown") is None
+
+
+def test_sums_of_hostile_numbers_stay_writable() -> None:
+    data = {"provider": "p", "model": "m", "latency_ms": 2**53 - 1, "tokens": {"input": 2**53 - 1, "output": 0}}
+    events = [document("model.invocation_completed", event_id=f"e{n}", data=data) for n in range(1100)]
+    said = reading.decision(materialised(one_topic(*events)), "acme", "w", None)
+    assert said is not None
+    assert said["latency_ms"] == said["tokens"]["input"] == 2**53 - 1
+
+
+def test_a_workflow_begun_in_the_wrong_partition_is_a_dead_letter() -> None:
+    records = one_topic(document("policy.evaluated", event_id="e1"), document("policy.evaluated", event_id="e2"))
+    elsewhere = TimelineFold(partition_of=lambda key: 3 if key == b"w" else 0, max_record_bytes=1 << 20)
+    folded = elsewhere.fold(MemoryRows(), records, 0, 7)
+    assert folded.rows == []
+    assert [dict(send.headers)[deadletter.REASON] for send in folded.sends] == [b"misrouted"] * 2
+    assert folded.counts == {"dead_letter": 2}
+    assert folded == elsewhere.fold(MemoryRows(), records, 0, 7)
+    # a workflow that has a head here stays here: the check is for its first event
+    assert elsewhere.fold(materialised(records[:1]), records, 0, 7).sends == []
+
+
+def test_bad_records_are_dead_letters_and_the_next_is_folded() -> None:
+    good = encoded(document("policy.evaluated"))
+    values = [b"\xff", good, None, b"{}", b"x" * 5000, good.replace(b'"e"', b'"e2"')]
+    records = [Log("tool-events", offset, value) for offset, value in enumerate(values)]
+    folded = TimelineFold(partition_of=lambda _: 0, max_record_bytes=4096).fold(MemoryRows(), records, 0, 0)
+    reasons = [dict(send.headers)[deadletter.REASON].decode() for send in folded.sends]
+    assert reasons == ["undecodable", "undecodable", "invalid", "oversized"]
+    assert folded.counts == {"folded": 2, "dead_letter": 4}
+
+
+def test_nothing_hidden_is_in_any_row() -> None:
+    for n, event_type in enumerate(MODELS):
+        event = full(MODELS[event_type], "canary") | {"event_type": event_type, "event_id": f"e{n}"}
+        variants = [event, event | {"subject_id": "canary-2"}, event | {"schema_version": 5, "event_id": "future"}]
+        assert b"canary" in encoded(event)
+        folded = fold(MemoryRows(), one_topic(*variants))
+        assert folded.counts["folded"] == 3
+        assert folded.sends == []
+        assert not any(b"canary" in key or b"canary" in (value or b"") for key, value in folded.rows)
+
+
+def test_rows_of_another_format_stop_the_fold() -> None:
+    records = one_topic(document("policy.evaluated"), document("policy.evaluated", event_id="e2"))
+    for kind in (b"h", b"i", b"d"):
+        rows = materialised(records)
+        for key in list(rows):
+            if key[:1] == kind:
+                rows[key] = b"\x63" + rows[key][1:]
+        with pytest.raises(UnknownRowFormat, match="format 99"):
+            fold(rows, [*records, *one_topic(document("policy.evaluated", event_id="e2", agent_id="b"))])
+
+
+def test_the_digest_is_comparable_across_rebuilds_in_other_orders() -> None:
+    events = [document("policy.evaluated", event_id=f"e{n}", occurred_at=at(n)) for n in range(30)]
+    digests = {
+        decode_head(materialised(one_topic(*order), (4,))[head_key("acme", "w")]).digest
+        for order in (events, events[::-1], events[10:] + events[:10] + events[3:5])
+    }
+    assert len(digests) == 1
+    fewer = decode_head(materialised(one_topic(*events[1:]))[head_key("acme", "w")]).digest
+    assert fewer not in digests
