@@ -94,7 +94,7 @@ class _SupportCase(Story):
             cause, escalated = self.answer(intent, asked)
             if escalated:
                 break
-            self.at_us += int(self.dice.expovariate(1 / 40) * 1e6)  # the customer reads, and writes again
+            self.at_us += int((4 + self.dice.expovariate(1 / 40)) * 1e6)  # the customer reads, and writes again
         if self.dice.random() < 0.06:
             return  # still open
         duration = (self.at_us - self.about.start_us) // 1000

@@ -1,0 +1,113 @@
+"""The `replayer` command: what can be said, and how each ends (`replayer.commands.failures` has the exit codes).
+
+Commands are named here and imported when they are called, so that `replayer --help` is quick.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError, UnknownCommandError
+
+from replayer.commands import failures, output
+from replayer.commands.failures import Exit
+from replayer.core.errors import ReplayerError
+
+HELP = """Why did the AI workflow do that? Timelines, prompt-template indexes and investigation replays from Kafka.
+
+Exit codes: 0 done, 1 failed, 2 used wrongly, 3 not found, 4 broker or worker unreachable, 5 credentials refused.
+Settings are environment variables: `replayer config` lists them.
+"""
+
+#: (words, where the function is, one line of help), in the order of `replayer --help`.
+COMMANDS: tuple[tuple[str, str, str], ...] = (
+    ("demo", "replayer.demo:demo", "Broker, worker, investigator, a workload, one timeline, one investigation."),
+    ("broker", "replayer.commands.roles:broker", "Run an embedded Apache Kafka, for laptops and tests."),
+    ("worker", "replayer.commands.roles:worker", "Run a worker: timelines, and answers over HTTP."),
+    ("investigator", "replayer.commands.roles:investigator", "Run an investigator: replays."),
+    ("topics create", "replayer.commands.topics:create", "Create every topic that is missing."),
+    ("topics check", "replayer.commands.topics:check", "Compare the cluster's topics with what they should be."),
+    ("simulate", "replayer.commands.simulate:simulate", "Publish a lifelike workload, with faults if you like."),
+    ("import tau-bench", "replayer.commands.importing:tau_bench", "Publish recorded tau-bench runs as workflows."),
+    ("timeline", "replayer.commands.timeline:timeline", "Show what happened in a workflow."),
+    ("replay start", "replayer.commands.replay:start", "Start an investigation replay."),
+    ("replay show", "replayer.commands.replay:show", "Show how a replay fares."),
+    ("replay results", "replayer.commands.results:results", "Read the results of a replay."),
+    ("schemas", "replayer.commands.describe:schemas", "Print the JSON Schema of event types."),
+    ("config", "replayer.commands.describe:config", "Print every setting, its value and where it came from."),
+)
+GROUPS = {
+    "topics": "Create and check topics.",
+    "import": "Publish recorded runs as workflows.",
+    "replay": "Start investigations and read their results.",
+}
+
+
+def application(arguments: Sequence[str] = ()) -> App:
+    """The command line, nothing of it imported yet. The command that `arguments` begin with explains itself at length."""
+    app = App(name="replayer", help=HELP, help_format="plaintext", version=_version, result_action="return_value")
+    groups = {name: App(name=name, help=text, help_format="plaintext") for name, text in GROUPS.items()}
+    for words, where, text in COMMANDS:
+        *group, name = words.split()
+        chosen = list(arguments[: len(group) + 1]) == words.split()
+        (groups[group[0]] if group else app).command(where, name=name, help=None if chosen else text)
+    for group_app in groups.values():
+        app.command(group_app)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line (default: the process's own) and return its exit code. Raises nothing."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        code = application(words)(
+            words, exit_on_error=False, print_error=False, help_on_error=False, result_action="return_value"
+        )
+        sys.stdout.flush()
+    except CycloptsError as refused:
+        output.complain(f"{_refusal(refused, words)} `replayer --help` says more.")
+        return Exit.USAGE
+    except ReplayerError as failure:
+        output.complain(str(failure))
+        return failures.exit_code(failure)
+    except KeyboardInterrupt:
+        output.complain("interrupted")
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our answer has seen enough; keep Python from complaining about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.OK
+    except Exception as bug:  # noqa: BLE001 - the one place where everything ends; the text may quote a payload
+        output.complain(f"an unexpected {type(bug).__name__}{_where(bug)}: this is a bug in replayer, please report it")
+        return Exit.FAILED
+    return int(code or Exit.OK)
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("replayer")
+
+
+def _refusal(refused: CycloptsError, words: Sequence[str]) -> str:
+    """Why a command line is refused, as one sentence."""
+    if isinstance(refused, UnknownCommandError):  # its own text would import every command
+        spoken = " ".join(words[:2] if words[0] in GROUPS else words[:1])
+        near = difflib.get_close_matches(spoken, [known for known, _, _ in COMMANDS], 1)
+        return f"There is no command {spoken}" + (f"; did you mean {near[0]}?" if near else ".")
+    line = " ".join(str(refused).split())
+    return line if line.endswith((".", "?", "!")) else f"{line}."
+
+
+def _where(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f" at {trace.tb_frame.f_globals.get('__name__')}:{trace.tb_lineno}" if trace else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""Where commands say things: answers on stdout, for people or as JSON; everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from replayer.commands.wording import clean
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+
+#: Width of tables that nobody watches: wide enough to be searched with grep.
+PIPED_WIDTH = 180
+
+
+def stdout() -> Console:
+    """The console answers go to."""
+    from rich.console import Console
+
+    watched = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if watched else PIPED_WIDTH, highlight=False)
+
+
+def stderr() -> Console:
+    """The console for everything that is no answer: progress, hints, complaints."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say_json(value: Any) -> None:
+    """One JSON document and a newline, indented in a terminal."""
+    indent = 2 if sys.stdout.isatty() else None
+    separators = None if indent else (",", ":")
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=indent, separators=separators) + "\n")
+    sys.stdout.flush()
+
+
+def say_line(line: str) -> None:
+    """One line on stdout: for streams of JSON."""
+    sys.stdout.write(line + "\n")
+
+
+def complain(sentence: str) -> None:
+    """`replayer: <sentence>` on stderr; no markup, no wrapping: scripts read it, too."""
+    sys.stderr.write("".join(f"replayer: {clean(line)}\n" for line in sentence.splitlines()))
+    sys.stderr.flush()
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> Table:
+    """A table of plain texts: nothing in a cell is taken for markup."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        made.add_row(*(Text(clean(cell)) for cell in row))
+    return made
+
+
+def progress(description: str) -> Progress:
+    """A progress bar on stderr that goes away when it is done; silent where nobody watches stderr."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    return Progress(
+        TextColumn(description),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        console=stderr(),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
