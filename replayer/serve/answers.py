@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -61,6 +61,57 @@ class WorkflowList(Answer):
     """Workflows in the order of (tenant_id, workflow_id), of all partitions. A page may be shorter than `limit`."""
 
     items: list[Workflow]
+    next_cursor: NextCursor
+
+
+class Position(Answer):
+    """Where an event stands in the log: a pointer to its content, which stays under the topic's own access rules."""
+
+    topic: str
+    partition: Tally
+    offset: Tally
+    index: Annotated[int, Field(ge=0, description="within the record")]
+
+
+class EventMarks(Answer):
+    """What is odd about an event. Nothing is fixed in silence."""
+
+    conflict: Annotated[bool, Field(description="its event_id stands for more than one content")]
+    late: bool
+    future_version: Annotated[bool, Field(description="of a schema version above this release's: `data` is null")]
+    child_before_parent: bool
+
+
+class TimelineItem(Answer):
+    """An event: the envelope's fields, where it stands in the log, and the public and internal part of its `data`."""
+
+    event_id: str
+    event_type: str
+    schema_version: int
+    family: Annotated[str | None, Field(description="the topic events of this type travel on")]
+    workflow_id: str
+    tenant_id: str
+    occurred_at: Annotated[Moment, Field(description="the producer's clock")]
+    commit_ts: Annotated[Moment, Field(description="the log's clock, never going back within a workflow")]
+    source: str
+    agent_id: str
+    decision_id: str | None
+    parent_event_id: str | None
+    correlation_id: str | None
+    original_event_id: str | None
+    trace_id: str | None
+    span_id: str | None
+    key_id: str | None
+    variant: Annotated[str, Field(description="tells contents under one event_id apart")]
+    position: Position
+    data: dict[str, Any] | None
+    marks: EventMarks
+
+
+class Timeline(Answer):
+    """The events of one workflow, in the order asked for."""
+
+    items: list[TimelineItem]
     next_cursor: NextCursor
 
 

@@ -13,6 +13,7 @@ import structlog
 from aiohttp import web
 from yarl import URL
 
+from replayer.core.errors import ReplayerError
 from replayer.serve import auth
 from replayer.serve.auth import Caller, Role, Tokens
 from replayer.serve.limit import CallerLimit
@@ -65,6 +66,9 @@ async def refusing(request: web.Request, handler: Handler) -> web.StreamResponse
         return problem.response()
     except web.HTTPException as refusal:
         return of_http(refusal).response()
+    except ReplayerError as error:  # its text is ours: a sentence that says what to do, and quotes nothing
+        log.error("a view failed", operation=operation_name(request), error=type(error).__name__, reason=str(error))
+        return Problem(500, "internal-error", "The server failed at this; its log says why.").response()
     except Exception as error:  # noqa: BLE001 - the boundary: whatever a view did not foresee is a 500 and a log line
         # Neither the error's text nor the request goes into the log: either may quote a payload or a token.
         frames = traceback.extract_tb(error.__traceback__)

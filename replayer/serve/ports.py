@@ -12,6 +12,10 @@ from prometheus_client import CollectorRegistry
 
 from replayer.core.outcome import Rows
 
+TIMELINES = "timelines"
+REPLAYS = "replays"
+"""The tables that views read, by the names the worker gives them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Status:

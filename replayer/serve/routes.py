@@ -5,15 +5,110 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from replayer.serve import health
+from pydantic import TypeAdapter
+
+from replayer.serve import answers, health, listing, replays, workflows
 from replayer.serve.auth import Role
 from replayer.serve.site import Operation
+from topics.commands import ReplayId
+from topics.fields import Id, WorkflowId
+
+_WORKFLOW: Mapping[str, TypeAdapter[str]] = MappingProxyType({"workflow_id": TypeAdapter(WorkflowId)})
+_DECISION: Mapping[str, TypeAdapter[str]] = MappingProxyType({**_WORKFLOW, "decision_id": TypeAdapter(Id)})
+_REPLAY: Mapping[str, TypeAdapter[str]] = MappingProxyType({"replay_id": TypeAdapter(ReplayId)})
+
+_AT_OWNER = (404, 503, 508)
 
 OPERATIONS: tuple[Operation, ...] = (
-    Operation("livez", "/livez", "Does the event loop turn?", health.livez, health.Alive, needs=None),
-    Operation("readyz", "/readyz", "Can this worker answer?", health.readyz, health.Ready, needs=None, refusals=(503,)),
-    Operation("metrics", "/metrics", "Counters, for Prometheus", health.metrics, "text/plain"),
-    Operation("openapi", "/openapi.json", "This description", health.openapi, "application/json"),
+    Operation(
+        name="list_workflows",
+        path="/v1/workflows",
+        summary="Workflows of all partitions, by (tenant_id, workflow_id)",
+        handler=listing.workflows,
+        answer=answers.WorkflowList,
+        query=listing.WorkflowsQuery,
+        refusals=(503, 508),
+    ),
+    Operation(
+        name="workflow",
+        path="/v1/workflows/{workflow_id}",
+        summary="One workflow at a glance",
+        handler=workflows.workflow,
+        answer=answers.Workflow,
+        query=workflows.OfTenant,
+        ids=_WORKFLOW,
+        refusals=_AT_OWNER,
+    ),
+    Operation(
+        name="timeline",
+        path="/v1/workflows/{workflow_id}/timeline",
+        summary="What happened in it, event by event",
+        handler=workflows.timeline,
+        answer=answers.Timeline,
+        query=workflows.TimelineQuery,
+        ids=_WORKFLOW,
+        refusals=_AT_OWNER,
+    ),
+    Operation(
+        name="decisions",
+        path="/v1/workflows/{workflow_id}/decisions",
+        summary="Its decisions by id; the workflow's own, of events that name none, comes first and has id null",
+        handler=workflows.decisions,
+        answer=answers.DecisionList,
+        query=workflows.DecisionsQuery,
+        ids=_WORKFLOW,
+        refusals=_AT_OWNER,
+    ),
+    Operation(
+        name="decision",
+        path="/v1/workflows/{workflow_id}/decisions/{decision_id}",
+        summary="One of its decisions",
+        handler=workflows.decision,
+        answer=answers.Decision,
+        query=workflows.OfTenant,
+        ids=_DECISION,
+        refusals=_AT_OWNER,
+    ),
+    Operation(
+        name="replay",
+        path="/v1/replays/{replay_id}",
+        summary="How a replay fares",
+        handler=replays.replay,
+        answer=answers.Replay,
+        ids=_REPLAY,
+        refusals=_AT_OWNER,
+    ),
+    Operation(
+        name="livez",
+        path="/livez",
+        summary="Does the event loop turn?",
+        handler=health.livez,
+        answer=health.Alive,
+        needs=None,
+    ),
+    Operation(
+        name="readyz",
+        path="/readyz",
+        summary="Can this worker answer?",
+        handler=health.readyz,
+        answer=health.Ready,
+        needs=None,
+        refusals=(503,),
+    ),
+    Operation(
+        name="metrics",
+        path="/metrics",
+        summary="Counters, for Prometheus",
+        handler=health.metrics,
+        answer="text/plain",
+    ),
+    Operation(
+        name="openapi",
+        path="/openapi.json",
+        summary="This description",
+        handler=health.openapi,
+        answer="application/json",
+    ),
 )
 
 BY_NAME: Mapping[str, Operation] = MappingProxyType({operation.name: operation for operation in OPERATIONS})

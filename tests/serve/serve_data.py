@@ -1,0 +1,96 @@
+"""Rows as the product's own folds make them, put into a fake cluster."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from serve_cluster import DictRows, World, partition_of
+
+from replayer.core.faults import Faults, disturbed
+from replayer.core.outcome import Folded, Record
+from replayer.core.replays import ReplaysFold
+from replayer.core.simulation import Scenario, cases
+from replayer.core.timeline import TimelineFold
+from topics.events import EventModel, event, topic_of, wire
+from topics.fields import Model, micros
+
+NOON = datetime(2025, 1, 31, 12, tzinfo=UTC)
+NOW_MS = micros(NOON) // 1000
+
+
+@dataclass(frozen=True)
+class Rec:
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+_timelines = TimelineFold(partition_of=lambda key: partition_of(key.decode()), max_record_bytes=1 << 20)
+_replays = ReplaysFold(partition_of=lambda key: partition_of(key.decode()))
+
+
+class Log:
+    """Appends records to a fake cluster's topics and folds them at once."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._ends: dict[tuple[str, int], int] = defaultdict(int)
+        self._clock_ms = NOW_MS
+
+    def append(self, topic: str, key: bytes, value: bytes) -> Folded:
+        partition = partition_of(key.decode())
+        offset = self._ends[topic, partition]
+        self._ends[topic, partition] = offset + 1
+        self._clock_ms += 1
+        return self._fold(Rec(topic, partition, offset, self._clock_ms, key, value))
+
+    def _fold(self, record: Record) -> Folded:
+        table, fold = (
+            ("replays", _replays.fold) if record.topic.startswith("replay-") else ("timelines", _timelines.fold)
+        )
+        rows = self._world.rows[table, record.partition]
+        folded = fold(rows, [record], record.partition, NOW_MS)
+        assert not folded.sends, folded.sends
+        _store(rows, folded)
+        return folded
+
+    def events(self, models: Iterable[EventModel]) -> None:
+        for model in models:
+            self.append(topic_of(model.event_type), model.workflow_id.encode(), wire(model))
+
+    def simulate(self, workflows: int, seed: int = 7) -> None:
+        """A lifelike workload: all families, several tenants, some duplicates and disorder."""
+        happenings = cases(random.Random(seed), Scenario(run="sim", start_us=micros(NOON), workflows=workflows))
+        for emission in disturbed(happenings, random.Random(seed + 1), Faults(duplicates=0.05, disorder=0.1)):
+            assert emission.value is not None
+            assert emission.key is not None
+            self.append(emission.topic, emission.key, emission.value)
+
+
+def _store(rows: DictRows, folded: Folded) -> None:
+    for key, value in folded.rows:
+        if value is None:
+            rows.values.pop(key, None)
+        else:
+            rows.values[key] = value
+
+
+def happened(data: Model, workflow_id: str, number: int = 0, **envelope: object) -> EventModel:
+    """An event of tenant acme, `number` seconds after noon."""
+    stated: dict[str, object] = {
+        "event_id": f"{workflow_id}-{number}",
+        "workflow_id": workflow_id,
+        "tenant_id": "acme",
+        "occurred_at": NOON + timedelta(seconds=number),
+        "source": "test",
+        "agent_id": "support",
+    }
+    return event(data, **{**stated, **envelope})
