@@ -1,0 +1,103 @@
+"""create_worker, create_investigator: the rooms attached in flow order. run_worker, run_investigator: as processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import structlog
+
+from replayer import logs
+from replayer.core.errors import ReplayerError
+from replayer.deployment import delete_retention_ms, topics
+from replayer.engine.config import EngineConfig
+from replayer.engine.engine import Engine
+from replayer.engine.run import run
+from replayer.flows import tables
+from replayer.flows.ingest import attach_agents
+from replayer.kafka import connection
+from replayer.kafka.admin import LogAdmin
+from replayer.kafka.partitioner import partition_of
+from replayer.metrics import Metrics
+from replayer.owned import OwnedTables
+from replayer.serve import server
+from replayer.settings import Settings
+from replayer.startup import CannotStart, before_start, own_directory
+from topics import catalogue
+
+log = structlog.get_logger(__name__)
+
+
+def create_worker(settings: Settings, metrics: Metrics) -> Engine:
+    """The worker: event topics to timelines, replays to their table, views over both."""
+    engine = Engine(
+        _config(settings, metrics, settings.app_id, settings.instance_dir),
+        [
+            tables.timelines(settings.partitions, partition_of, settings.max_record_bytes),
+            tables.replays(settings.partitions, partition_of, settings.max_record_bytes),
+        ],
+        metrics,
+    )
+    attach_agents(engine)
+    server.attach(engine.app, OwnedTables(engine, settings.url), settings, metrics)
+    return engine
+
+
+def run_worker(settings: Settings) -> int:
+    """Run a worker until SIGTERM or Ctrl-C. Exit code 0 then, 1 after a failure, whose sentence is in the log."""
+    return _run(settings, "worker", settings.instance_dir, create_worker)
+
+
+def _run(settings: Settings, role: str, directory: Path, create: Callable[[Settings, Metrics], Engine]) -> int:
+    logs.set_up(settings.log_level, settings.log_format)
+    log.info("starting", role=role, app_id=settings.app_id, instance=settings.instance, url=settings.url)
+    try:
+        with ExitStack() as held:
+            held.enter_context(own_directory(directory))
+            before_start(settings.web_host, settings.web_port, lambda: _cluster_is_fit(settings))
+            return run(create(settings, Metrics()))
+    except ReplayerError as exc:
+        log.critical("cannot start", reason=str(exc))
+        return 1
+
+
+async def _cluster_is_fit(settings: Settings) -> None:
+    """Wait for a broker; refuse topics that are missing or do not fit. Raises CannotStart."""
+    await connection.await_broker(settings)
+    async with LogAdmin(settings.brokers, connection.client_arguments(settings)) as admin:
+        problems = await admin.check(topics(settings), [topic.name for topic in catalogue.CO_PARTITIONED])
+    if problems:
+        raise CannotStart(" ".join(problems))
+
+
+def _config(settings: Settings, metrics: Metrics, app_id: str, directory: Path) -> EngineConfig:
+    return EngineConfig(
+        app_id=app_id,
+        brokers=settings.brokers,
+        data_dir=directory,
+        instance_id=settings.instance,
+        web_host=settings.web_host,
+        web_port=settings.web_port,
+        web_url=settings.url,
+        guarantee=settings.guarantee,
+        client=connection.client_arguments(settings),
+        credentials=connection.faust_credentials(settings),
+        batch_max_records=settings.batch_max_records,
+        batch_max_bytes=settings.batch_max_bytes,
+        buffer_batches=settings.buffer_batches,
+        max_record_bytes=settings.max_record_bytes,
+        rocksdb_memory_bytes=settings.rocksdb_memory_mb << 20,
+        delete_retention_ms=delete_retention_ms(settings),
+        session_timeout_s=settings.session_timeout_s,
+        heartbeat_interval_s=settings.heartbeat_interval_s,
+        rebalance_timeout_s=settings.rebalance_timeout_s,
+        transaction_timeout_s=settings.transaction_timeout_s,
+        commit_interval_s=settings.commit_interval_s,
+        standby_replicas=settings.standby_replicas,
+        stop_grace_s=settings.stop_grace_s,
+        web={
+            **server.FAUST_WEB_SETTINGS,
+            "web_application_options": server.web_application_options(settings, metrics),
+        },
+    )
