@@ -15,7 +15,7 @@ import msgspec
 from replayer.core import capped
 from replayer.core.capped import Values
 from replayer.core.errors import DamagedRow
-from replayer.core.head import LOWEST, Rank, model_name, template_name
+from replayer.core.head import Rank, later, model_name, template_name
 from replayer.core.rows import FORMAT_BYTE, opened
 from topics.fast import Event
 from topics.fields import rfc3339
@@ -49,17 +49,17 @@ class Decision(msgspec.Struct, array_like=True, gc=False):
 
     decision_id: str
     status: str = OPEN
-    status_at: Rank = LOWEST
+    status_at: Rank | None = None
     first_us: int = 2**63 - 1
     last_us: int = -(2**63)
     events: int = 0
     counts: dict[str, int] = {}
     agents: Values = ()
     template: str | None = None
-    template_at: Rank = LOWEST
+    template_at: Rank | None = None
     templates: Values = ()
     model: str | None = None
-    model_at: Rank = LOWEST
+    model_at: Rank | None = None
     models: Values = ()
     latency_ms: int = 0  # of all model invocations
     tokens_in: int = 0
@@ -69,7 +69,7 @@ class Decision(msgspec.Struct, array_like=True, gc=False):
     policies: Values = ()  # policy_id@version outcome
     feedbacks: int = 0
     feedback: Feedback | None = None
-    feedback_at: Rank = LOWEST
+    feedback_at: Rank | None = None
     overflow: Values = ()
     applied: dict[str, int] = {}
 
@@ -102,7 +102,7 @@ def apply(decision: Decision, event: Event, rank: Rank) -> None:
     capped.count(decision.counts, event_type)
     if event.agent_id not in decision.agents:
         capped.put(decision, "agents", event.agent_id)
-    if (status := _STATUS.get(event_type)) is not None and rank > decision.status_at:
+    if (status := _STATUS.get(event_type)) is not None and later(rank, decision.status_at):
         decision.status, decision.status_at = status, rank
     if event.data is not None and (rule := _RULES.get(event_type)) is not None:
         rule(decision, event.data, rank)
@@ -112,12 +112,12 @@ def _model(decision: Decision, data: Any, rank: Rank) -> None:
     name = model_name(data)
     if name not in decision.models:
         capped.put(decision, "models", name)
-    if rank > decision.model_at:
+    if later(rank, decision.model_at):
         decision.model, decision.model_at = name, rank
     if (template := template_name(data)) is not None:
         if template not in decision.templates:
             capped.put(decision, "templates", template)
-        if rank > decision.template_at:
+        if later(rank, decision.template_at):
             decision.template, decision.template_at = template, rank
     if data.latency_ms is not None:
         decision.latency_ms = capped.plus(decision.latency_ms, data.latency_ms)
@@ -145,7 +145,7 @@ def _policy(decision: Decision, data: Any, rank: Rank) -> None:
 
 def _feedback(decision: Decision, data: Any, rank: Rank) -> None:
     decision.feedbacks += 1
-    if rank > decision.feedback_at:
+    if later(rank, decision.feedback_at):
         decision.feedback_at = rank
         decision.feedback = Feedback(
             data.score, data.label, data.evaluator, data.reviewer_kind, data.downstream_outcome

@@ -22,7 +22,6 @@ from topics.projection import PROJECTION_VERSION
 Rank = tuple[int, str, bytes]
 """(occurred_us, event_id, variant): total, and known from the event alone."""
 
-LOWEST: Rank = (-(2**63), "", b"")
 MODULUS = 2**256
 
 RUNNING, COMPLETED, FAILED, OVERRIDDEN = "running", "completed", "failed", "overridden"
@@ -42,7 +41,7 @@ class Head(msgspec.Struct, array_like=True, gc=False):
     tenant_id: str
     workflow_id: str
     status: str = RUNNING
-    status_at: Rank = LOWEST
+    status_at: Rank | None = None
     first_us: int = 2**63 - 1
     last_us: int = -(2**63)
     events: int = 0  # distinct variants
@@ -99,12 +98,16 @@ def apply(head: Head, event: Event, rank: Rank, projection_hash: bytes) -> None:
         capped.put(head, "trace_ids", event.trace_id)
     total = int.from_bytes(head.digest, "big") + int.from_bytes(projection_hash, "big")
     head.digest = (total % MODULUS).to_bytes(32, "big")
-    if (status := _STATUS.get(event_type)) is not None and rank > head.status_at:
+    if (status := _STATUS.get(event_type)) is not None and later(rank, head.status_at):
         head.status, head.status_at = status, rank
     if event.data is None:
         head.futures += 1
     elif (rule := _RULES.get(event_type)) is not None:
         rule(head, event.data)
+
+
+def later(rank: Rank, than: Rank | None) -> bool:
+    return than is None or rank > than
 
 
 def template_name(data: Any) -> str | None:
