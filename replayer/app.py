@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,21 +10,26 @@ import structlog
 
 from replayer import logs
 from replayer.core.errors import ReplayerError
+from replayer.core.outcome import Rows
 from replayer.deployment import delete_retention_ms, topics
 from replayer.engine.config import EngineConfig
 from replayer.engine.engine import Engine
 from replayer.engine.run import run
 from replayer.flows import tables
 from replayer.flows.ingest import attach_agents
+from replayer.investigate.config import InvestigateConfig
+from replayer.investigate.investigator import Investigator
 from replayer.kafka import connection
 from replayer.kafka.admin import LogAdmin
 from replayer.kafka.partitioner import partition_of
 from replayer.metrics import Metrics
 from replayer.owned import OwnedTables
 from replayer.serve import server
+from replayer.serve.routes import PROBES
 from replayer.settings import Settings
 from replayer.startup import CannotStart, before_start, own_directory
 from topics import catalogue
+from topics.bounds import Limits
 
 log = structlog.get_logger(__name__)
 
@@ -44,9 +49,54 @@ def create_worker(settings: Settings, metrics: Metrics) -> Engine:
     return engine
 
 
+def create_investigator(settings: Settings, metrics: Metrics) -> Engine:
+    """The investigator: commands to its own table, one task for each replay that its rows want. Serves probes only."""
+
+    def owned() -> Iterator[Rows]:
+        for partition in engine.active(tables.INVESTIGATIONS):
+            rows = engine.rows(tables.INVESTIGATIONS, partition)
+            if rows is not None:
+                yield rows
+
+    investigator = Investigator(
+        InvestigateConfig(
+            brokers=settings.brokers,
+            partition_of=partition_of,
+            client=connection.client_arguments(settings),
+            limits=Limits(max_record_bytes=settings.max_record_bytes),
+            max_concurrent=settings.investigator_max_concurrent,
+            commit_records=settings.investigator_batch_records,
+            transaction_timeout_s=settings.transaction_timeout_s,
+        ),
+        owned,
+    )
+    engine = Engine(
+        _config(settings, metrics, settings.investigator_app_id, _investigator_dir(settings)),
+        [
+            tables.investigations(
+                settings.partitions, partition_of, settings.max_record_bytes, lambda _partition: investigator.wake()
+            )
+        ],
+        metrics,
+    )
+    attach_agents(engine)
+    engine.run_beside(investigator.start, investigator.stop)
+    server.attach(engine.app, OwnedTables(engine, settings.url), settings, metrics, PROBES)
+    return engine
+
+
 def run_worker(settings: Settings) -> int:
     """Run a worker until SIGTERM or Ctrl-C. Exit code 0 then, 1 after a failure, whose sentence is in the log."""
     return _run(settings, "worker", settings.instance_dir, create_worker)
+
+
+def run_investigator(settings: Settings) -> int:
+    """Run an investigator until SIGTERM or Ctrl-C. Exit codes as of a worker."""
+    return _run(settings, "investigator", _investigator_dir(settings), create_investigator)
+
+
+def _investigator_dir(settings: Settings) -> Path:
+    return settings.data_dir / settings.investigator_app_id / settings.instance
 
 
 def _run(settings: Settings, role: str, directory: Path, create: Callable[[Settings, Metrics], Engine]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
 
 import faust
@@ -13,6 +13,7 @@ import faust.stores
 import structlog
 from aiokafka.errors import IllegalStateError
 from faust.types import TP
+from mode import Service
 from yarl import URL
 
 from replayer.core.outcome import Rows
@@ -261,6 +262,18 @@ class Engine:
                 for name in self.specs:
                     self.store(name).touch()
 
+    def run_beside(self, start: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]) -> None:
+        """Have something start once the tables have recovered and stop with the app. Call before the app starts."""
+
+        class Beside(Service):  # type: ignore[misc]
+            async def on_start(self) -> None:
+                await start()
+
+            async def on_stop(self) -> None:
+                await stop()
+
+        self.app.service(Beside)
+
     # -- failure
 
     def fail(self, sentence: str, cause: BaseException | None = None) -> None:
@@ -298,6 +311,7 @@ class Engine:
         return RocksRows(db) if db is not None else None
 
     def active(self, table: str) -> set[int]:
+        """Partitions of the table this worker is the active owner of."""
         return {partition for name, partition in self._lanes if name == table} if self._open else set()
 
     def owner(self, table: str, partition: int) -> str | None:

@@ -111,6 +111,11 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
 )
 
+PROBES: tuple[Operation, ...] = tuple(
+    operation for operation in OPERATIONS if operation.name in ("livez", "readyz", "metrics", "openapi")
+)
+"""What a process without timelines of its own answers: the investigator."""
+
 BY_NAME: Mapping[str, Operation] = MappingProxyType({operation.name: operation for operation in OPERATIONS})
 PUBLIC: frozenset[str] = frozenset(operation.name for operation in OPERATIONS if operation.needs is None)
 

@@ -8,7 +8,7 @@ life cycle are Faust's either way.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -60,8 +60,14 @@ def web_application_options(settings: Settings, metrics: WebMetrics) -> dict[str
     }
 
 
-def attach(faust_app: Any, tables: Tables, settings: Settings, metrics: WebMetrics) -> None:
-    """Register every operation on the app's web server. Call once, before the app starts.
+def attach(
+    faust_app: Any,
+    tables: Tables,
+    settings: Settings,
+    metrics: WebMetrics,
+    operations: Sequence[Operation] = OPERATIONS,
+) -> None:
+    """Register the operations on the app's web server. Call once, before the app starts.
 
     `faust_app` was made with FAUST_WEB_SETTINGS and `web_application_options(settings, metrics)`.
     Raises SettingsError where the server would be open to a network.
@@ -73,12 +79,12 @@ def attach(faust_app: Any, tables: Tables, settings: Settings, metrics: WebMetri
         peers=Peers(settings.forward_timeout_s),
         settings=settings,
         metrics=metrics,
-        document=orjson.dumps(document(OPERATIONS, tokens=bool(settings.tokens))),
+        document=orjson.dumps(document(operations, tokens=bool(settings.tokens))),
     )
     application: web.Application = faust_app.web.web_app
     application[SITE] = site
     application.cleanup_ctx.append(_peers_open)
-    for operation in OPERATIONS:
+    for operation in operations:
         add_route(application.router, site, operation)
 
 
