@@ -166,6 +166,31 @@ def test_without_the_extra_the_error_says_what_to_install(monkeypatch):
         jars.classpath()
 
 
+@pytest.fixture
+def no_network(monkeypatch):
+    import requests
+    from jgo.util import http
+
+    def refuse(*_, **__):
+        raise requests.ConnectionError("no network")
+
+    monkeypatch.setattr(http, "request", refuse)
+
+
+def test_once_fetched_it_needs_no_network(broker, no_network):
+    said = []
+    assert len(jars.classpath(said.append)) == 46
+    assert said == []
+
+
+def test_without_network_the_first_time_the_error_says_what_to_do(no_network, tmp_path, monkeypatch):
+    monkeypatch.setenv("M2_REPO", str(tmp_path))
+    said = []
+    with pytest.raises(BrokerStartError, match=r"could not be fetched .* connect to the network and try again"):
+        jars.classpath(said.append)
+    assert "fetching Apache Kafka" in said[0]
+
+
 def test_a_damaged_jar_is_fetched_again_and_a_wrong_one_is_refused(tmp_path, monkeypatch):
     """A repository of our own with one jar, served over HTTP: no network beyond loopback."""
     import hashlib
