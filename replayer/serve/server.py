@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -24,7 +25,7 @@ from replayer.serve.openapi import document
 from replayer.serve.peers import Peers
 from replayer.serve.ports import Tables, WebMetrics
 from replayer.serve.queries import read, read_path
-from replayer.serve.routes import OPERATIONS, PUBLIC, needed
+from replayer.serve.routes import BY_NAME, OPERATIONS, PUBLIC, needed
 from replayer.serve.site import SITE, Call, Operation, Site
 from replayer.settings import Settings
 
@@ -79,13 +80,18 @@ def attach(
         peers=Peers(settings.forward_timeout_s),
         settings=settings,
         metrics=metrics,
-        document=orjson.dumps(document(operations, tokens=bool(settings.tokens))),
+        document=_described(tuple(operation.name for operation in operations), bool(settings.tokens)),
     )
     application: web.Application = faust_app.web.web_app
     application[SITE] = site
     application.cleanup_ctx.append(_peers_open)
     for operation in operations:
         add_route(application.router, site, operation)
+
+
+@cache
+def _described(names: tuple[str, ...], tokens: bool) -> bytes:
+    return orjson.dumps(document([BY_NAME[name] for name in names], tokens=tokens))
 
 
 def add_route(router: web.UrlDispatcher, site: Site, operation: Operation) -> None:

@@ -12,10 +12,10 @@ from typing import Any
 
 import aiohttp
 import faust
-from prometheus_client import CollectorRegistry, Counter
 from yarl import URL
 
 from replayer.core.outcome import Rows
+from replayer.metrics import Metrics
 from replayer.serve import server
 from replayer.serve.ports import Status
 from replayer.settings import Settings
@@ -28,8 +28,17 @@ class DictRows:
 
     def __init__(self) -> None:
         self.values: dict[bytes, bytes] = {}
+        self._ordered: list[bytes] = []
         self.scanning = 0
         self.seen = 0
+
+    def write(self, rows: Sequence[tuple[bytes, bytes | None]]) -> None:
+        for key, value in rows:
+            if value is None:
+                self.values.pop(key, None)
+                self._ordered = []
+            else:
+                self.values[key] = value
 
     def get(self, key: bytes) -> bytes | None:
         return self.values.get(key)
@@ -40,12 +49,13 @@ class DictRows:
     def scan(self, prefix: bytes, start: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
         self.scanning += 1
         try:
-            ordered = sorted(self.values)
-            for key in ordered[bisect.bisect_left(ordered, max(prefix, start or prefix)) :]:
-                if not key.startswith(prefix):
-                    return
+            if len(self._ordered) != len(self.values):
+                self._ordered = sorted(self.values)
+            at = bisect.bisect_left(self._ordered, max(prefix, start or prefix))
+            while at < len(self._ordered) and (key := self._ordered[at]).startswith(prefix):
                 self.seen += 1
                 yield key, self.values[key]
+                at += 1
         finally:
             self.scanning -= 1
 
@@ -99,18 +109,16 @@ class FakeTables:
         return self.state
 
 
-class CountingMetrics:
-    """A registry with one real counter, and what was counted as a list."""
+class CountingMetrics(Metrics):
+    """The product's metrics, and what the views counted as a list."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
+        super().__init__()
         self.seen: list[tuple[str, int]] = []
-        self._answers = Counter("answers", "Answers", ["operation", "status"], registry=self.registry)
 
-    def answered(self, operation: str, status: int, seconds: float, /) -> None:
-        assert seconds >= 0
+    def answered(self, operation: str, status: int, seconds: float) -> None:
+        super().answered(operation, status, seconds)
         self.seen.append((operation, status))
-        self._answers.labels(operation, str(status)).inc()
 
 
 @dataclass

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from serve_cluster import DictRows, World, partition_of
+from serve_cluster import World, partition_of
 
 from replayer.core.faults import Faults, disturbed
 from replayer.core.outcome import Folded, Record
@@ -59,7 +59,7 @@ class Log:
         rows = self._world.rows[table, record.partition]
         folded = fold(rows, [record], record.partition, NOW_MS)
         assert not folded.sends, folded.sends
-        _store(rows, folded)
+        rows.write(folded.rows)
         return folded
 
     def events(self, models: Iterable[EventModel]) -> None:
@@ -73,14 +73,6 @@ class Log:
             assert emission.value is not None
             assert emission.key is not None
             self.append(emission.topic, emission.key, emission.value)
-
-
-def _store(rows: DictRows, folded: Folded) -> None:
-    for key, value in folded.rows:
-        if value is None:
-            rows.values.pop(key, None)
-        else:
-            rows.values[key] = value
 
 
 def happened(data: Model, workflow_id: str, number: int = 0, **envelope: object) -> EventModel:

@@ -218,42 +218,43 @@ def with_query(path: str, query: str) -> str:
     return f"{path}{'&' if '?' in path else '?'}{query}"
 
 
-@pytest.mark.parametrize(
-    ("path", "field"),
-    [
-        *((with_query(path, f"limit={value}"), "limit") for path in LISTS for value in WRONG_LIMITS),
-        *((with_query(path, "cursor=abc"), "cursor") for path in LISTS),
-        *((with_query(path, "cursor="), "cursor") for path in LISTS),
-        *((with_query(path, "limit=1&limit=2"), "limit") for path in LISTS),
-        *((with_query(path, "colour=red"), "colour") for path in LISTS),
-        *((with_query(path, f"from={value}"), "from") for path in LISTS[:2] for value in WRONG_INSTANTS),
-        *((with_query(path, f"to={value}"), "to") for path in LISTS[:2] for value in WRONG_INSTANTS),
-        *((with_query(path, "from=2025-01-31T12:00:00Z&to=2025-01-31T12:00:00Z"), "to") for path in LISTS[:2]),
-        ("/v1/workflows?tenant=", "tenant"),
-        ("/v1/workflows?tenant=a%00b", "tenant"),
-        ("/v1/workflows?tenant=" + "t" * 129, "tenant"),
-        ("/v1/workflows?status=done", "status"),
-        ("/v1/workflows?status=RUNNING", "status"),
-        ("/v1/workflows?trace_id=abc", "trace_id"),
-        ("/v1/workflows?trace_id=" + "G" * 32, "trace_id"),
-        ("/v1/workflows?agent=", "agent"),
-        ("/v1/workflows?correlation_id=%00", "correlation_id"),
-        ("/v1/workflows?order=commit", "order"),
-        ("/v1/workflows?from_=2025-01-31T12:00:00Z", "from_"),
-        ("/v1/workflows/w-1?tenant=acme&limit=1", "limit"),
-        ("/v1/workflows/w-1/timeline?tenant=acme&order=sideways", "order"),
-        ("/v1/workflows/w-1/timeline?tenant=acme&family=rumours", "family"),
-        ("/v1/workflows/w-1/timeline?order=commit", "tenant"),
-        ("/v1/workflows/a%00b?tenant=acme", "workflow_id"),
-        ("/v1/workflows/" + "w" * 257 + "?tenant=acme", "workflow_id"),
-        ("/v1/workflows/w-1/decisions/" + "d" * 129 + "?tenant=acme", "decision_id"),
-    ],
-)
-async def test_wrong_questions_name_the_field(cluster: Cluster, path: str, field: str) -> None:
+WRONG = [
+    *((with_query(path, f"limit={value}"), "limit") for path in LISTS for value in WRONG_LIMITS),
+    *((with_query(path, "cursor=abc"), "cursor") for path in LISTS),
+    *((with_query(path, "cursor="), "cursor") for path in LISTS),
+    *((with_query(path, "limit=1&limit=2"), "limit") for path in LISTS),
+    *((with_query(path, "colour=red"), "colour") for path in LISTS),
+    *((with_query(path, f"from={value}"), "from") for path in LISTS[:2] for value in WRONG_INSTANTS),
+    *((with_query(path, f"to={value}"), "to") for path in LISTS[:2] for value in WRONG_INSTANTS),
+    *((with_query(path, "from=2025-01-31T12:00:00Z&to=2025-01-31T12:00:00Z"), "to") for path in LISTS[:2]),
+    ("/v1/workflows?tenant=", "tenant"),
+    ("/v1/workflows?tenant=a%00b", "tenant"),
+    ("/v1/workflows?tenant=" + "t" * 129, "tenant"),
+    ("/v1/workflows?status=done", "status"),
+    ("/v1/workflows?status=RUNNING", "status"),
+    ("/v1/workflows?trace_id=abc", "trace_id"),
+    ("/v1/workflows?trace_id=" + "G" * 32, "trace_id"),
+    ("/v1/workflows?agent=", "agent"),
+    ("/v1/workflows?correlation_id=%00", "correlation_id"),
+    ("/v1/workflows?order=commit", "order"),
+    ("/v1/workflows?from_=2025-01-31T12:00:00Z", "from_"),
+    ("/v1/workflows/w-1?tenant=acme&limit=1", "limit"),
+    ("/v1/workflows/w-1/timeline?tenant=acme&order=sideways", "order"),
+    ("/v1/workflows/w-1/timeline?tenant=acme&family=rumours", "family"),
+    ("/v1/workflows/w-1/timeline?order=commit", "tenant"),
+    ("/v1/workflows/a%00b?tenant=acme", "workflow_id"),
+    ("/v1/workflows/" + "w" * 257 + "?tenant=acme", "workflow_id"),
+    ("/v1/workflows/w-1/decisions/" + "d" * 129 + "?tenant=acme", "decision_id"),
+]
+
+
+async def test_wrong_questions_name_the_field(cluster: Cluster) -> None:
     worker = await told(cluster)
-    reply = await worker.get(path)
-    assert (reply.status, reply.field) == (400, field)
-    assert len(reply.json["detail"]) > 10
+    assert len(WRONG) > 80
+    for path, field in WRONG:
+        reply = await worker.get(path)
+        assert (reply.status, reply.field) == (400, field), path
+        assert len(reply.json["detail"]) > 10
 
 
 async def test_a_cursor_fits_only_its_own_question(cluster: Cluster) -> None:
@@ -307,8 +308,8 @@ async def test_simulated_workflows_all_answer(cluster: Cluster) -> None:
     assert {kind.split(".")[0] for kind in seen} >= {"workflow", "model", "tool", "policy", "feedback"}
 
 
-async def all_pages(worker: Worker, path: str) -> list[list[Any]]:
-    pages, cursor = [], ""
+async def all_pages(worker: Worker, path: str, cursor: str = "") -> list[list[Any]]:
+    pages = []
     for _ in range(1000):
         reply = await worker.get(path + (f"&cursor={cursor}" if cursor else ""))
         assert reply.status == 200, reply
