@@ -105,7 +105,8 @@ def _run(settings: Settings, role: str, directory: Path, create: Callable[[Setti
     try:
         with ExitStack() as held:
             held.enter_context(own_directory(directory))
-            before_start(settings.web_host, settings.web_port, lambda: _cluster_is_fit(settings))
+            if not before_start(settings.web_host, settings.web_port, lambda: _cluster_is_fit(settings)):
+                return 0
             return run(create(settings, Metrics()))
     except ReplayerError as exc:
         log.critical("cannot start", reason=str(exc))

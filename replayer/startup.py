@@ -7,6 +7,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -42,7 +43,8 @@ def own_directory(path: Path) -> Iterator[Path]:
         yield path
     except BlockingIOError as exc:
         raise CannotStart(
-            f"The data directory {path} is in use by another replayer process: give each one its own (REPLAYER_DATA_DIR)."
+            f"The data directory {path} is in use by another replayer process: give each one its own "
+            "(REPLAYER_DATA_DIR)."
         ) from exc
     finally:
         os.close(handle)
@@ -92,12 +94,26 @@ async def alive_but_not_ready(host: str, port: int, why: str) -> AsyncIterator[N
         await runner.cleanup()
 
 
-def before_start(host: str, port: int, steps: Callable[[], Awaitable[None]]) -> None:
-    """Run the steps that need the broker, answering the probes meanwhile. Raises what the steps raise."""
+def before_start(host: str, port: int, steps: Callable[[], Awaitable[None]]) -> bool:
+    """Run the steps that need the broker, answering the probes meanwhile.
 
-    async def go() -> None:
+    False when SIGTERM or SIGINT came first: there is nothing to start any more. Raises what the steps raise.
+    """
+
+    async def go() -> bool:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
         async with alive_but_not_ready(host, port, "waiting for the Kafka brokers"):
-            await steps()
+            work, told = asyncio.ensure_future(steps()), asyncio.ensure_future(stop.wait())
+            await asyncio.wait([work, told], return_when=asyncio.FIRST_COMPLETED)
+            told.cancel()
+            if work.done():
+                work.result()
+                return True
+            work.cancel()
+            await asyncio.wait([work])
+            return False
 
     free_to_listen(host, port)
-    asyncio.run(go())
+    return asyncio.run(go())
