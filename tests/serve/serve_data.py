@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
-from serve_cluster import World, partition_of
+from serve_cluster import PARTITIONS, DictRows, World, partition_of
 
 from replayer.core.faults import Faults, disturbed
 from replayer.core.outcome import Folded, Record
@@ -66,13 +67,22 @@ class Log:
         for model in models:
             self.append(topic_of(model.event_type), model.workflow_id.encode(), wire(model))
 
-    def simulate(self, workflows: int, seed: int = 7) -> None:
-        """A lifelike workload: all families, several tenants, some duplicates and disorder."""
-        happenings = cases(random.Random(seed), Scenario(run="sim", start_us=micros(NOON), workflows=workflows))
-        for emission in disturbed(happenings, random.Random(seed + 1), Faults(duplicates=0.05, disorder=0.1)):
-            assert emission.value is not None
-            assert emission.key is not None
-            self.append(emission.topic, emission.key, emission.value)
+
+def simulate(world: World, workflows: int = 60, seed: int = 7) -> None:
+    """A lifelike workload: all families, several tenants, some duplicates and disorder."""
+    for place, values in _simulated(workflows, seed).items():
+        world.rows[place].write(list(values.items()))
+
+
+@cache
+def _simulated(workflows: int, seed: int) -> dict[tuple[str, int], dict[bytes, bytes]]:
+    world = World({(table, number): DictRows() for table in ("timelines", "replays") for number in range(PARTITIONS)})
+    log = Log(world)
+    happenings = cases(random.Random(seed), Scenario(run="sim", start_us=micros(NOON), workflows=workflows))
+    for emission in disturbed(happenings, random.Random(seed + 1), Faults(duplicates=0.05, disorder=0.1)):
+        assert emission.value is not None
+        log.append(emission.topic, emission.key, emission.value)
+    return {place: rows.values for place, rows in world.rows.items()}
 
 
 def happened(data: Model, workflow_id: str, number: int = 0, **envelope: object) -> EventModel:

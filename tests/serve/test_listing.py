@@ -10,7 +10,7 @@ import orjson
 import pytest
 from aiohttp import web
 from serve_cluster import PARTITIONS, Cluster, Worker, free_port, no_iterator_alive, partition_of
-from serve_data import Log, happened
+from serve_data import Log, happened, simulate
 from test_forwarding import again_in, deaf, stranger
 from test_workflows import all_pages, story
 
@@ -25,7 +25,7 @@ TOKEN = Token(name="ann", role="reader", sha256=hashlib.sha256(b"ann's").hexdige
 
 async def many(cluster: Cluster, workers: int = 3, **settings: Any) -> list[Worker]:
     started = await cluster.start(workers, **settings)
-    Log(cluster.world).simulate(60)
+    simulate(cluster.world)
     return started
 
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import orjson
 import pytest
 from serve_cluster import Cluster, Worker, no_iterator_alive
-from serve_data import Log, happened
+from serve_data import Log, happened, simulate
 
 from replayer.core import decisions, head
 from replayer.serve import answers, workflows
@@ -297,7 +297,7 @@ def test_the_documented_values_are_the_cores() -> None:
 async def test_simulated_workflows_all_answer(cluster: Cluster) -> None:
     """All families and shapes the product knows fit the documented answers: otherwise these were 500."""
     (worker,) = await cluster.start()
-    Log(cluster.world).simulate(40)
+    simulate(cluster.world)
     seen: set[str] = set()
     for item in (await worker.get("/v1/workflows?limit=1000")).json["items"]:
         base, query = f"/v1/workflows/{quote(item['workflow_id'])}", f"?tenant={item['tenant_id']}&limit=1000"
