@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint types arrows manifests bench lock clean
+.PHONY: help install demo test check lint types arrows manifests bench readme lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ manifests: $(READY) ## k8s manifests and Dockerfile, offline
 
 bench: $(READY) ## durable materialisation against its peers; writes benchmarks/results.json and RESULTS.md
 	@$(BIN)/python -m benchmarks.run
+
+readme: $(READY) ## write the README's tables anew
+	@$(BIN)/python -m tests.readme_tables
 
 lock: ## resolve constraints.txt and bootstrap.txt anew
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra dev pyproject.toml -o constraints.txt
