@@ -22,6 +22,7 @@ from replayer.investigate.errors import INTERRUPTIONS, Refused, passing, sentenc
 from replayer.investigate.ledger import Ledger
 from replayer.investigate.ranges import snapshot
 from replayer.investigate.scan import Scan
+from replayer.investigate.uncut import uncut
 from topics.progress import State
 
 log = structlog.get_logger(__name__)
@@ -99,7 +100,7 @@ class Investigation:
             await self._end(ledger, at, State.FAILED, error=self._failed)
             return
         try:
-            if found is None and self._cancelled.is_set():
+            if self._cancelled.is_set():
                 await self._end(ledger, at, State.CANCELLED)
             else:
                 await self._scan(ledger, found or await self._plan(ledger, at))
@@ -111,7 +112,7 @@ class Investigation:
 
     async def _plan(self, ledger: Ledger, at: Checkpoint) -> Checkpoint:
         """The ends are snapshotted once and committed before anything is read: a restart must not move them."""
-        stretches = await snapshot(self._config, self._spec.range, selection(self._spec))
+        stretches = await uncut(snapshot(self._config, self._spec.range, selection(self._spec)))
         planned = await ledger.write(Checkpoint(at.anchor, tuple(stretches)), State.RUNNING)
         offsets = sum(part.end - part.start for part in stretches)
         log.info("a replay starts", replay_id=self.replay_id, partitions=len(stretches), offsets=offsets)
