@@ -24,7 +24,7 @@ Settings are environment variables: `replayer config` lists them.
 
 #: (words, where the function is, one line of help), in the order of `replayer --help`.
 COMMANDS: tuple[tuple[str, str, str], ...] = (
-    ("demo", "replayer.demo:demo", "Broker, worker, investigator, a workload, one timeline, one investigation."),
+    ("demo", "replayer.demo.run:demo", "Broker, worker, investigator, a workload, one timeline, one investigation."),
     ("broker", "replayer.commands.roles:broker", "Run an embedded Apache Kafka, for laptops and tests."),
     ("worker", "replayer.commands.roles:worker", "Run a worker: timelines, and answers over HTTP."),
     ("investigator", "replayer.commands.roles:investigator", "Run an investigator: replays."),
@@ -47,7 +47,7 @@ GROUPS = {
 
 
 def application(arguments: Sequence[str] = ()) -> App:
-    """The command line, nothing of it imported yet. The command that `arguments` begin with explains itself at length."""
+    """The command line, nothing of it imported yet; the command that `arguments` begin with explains itself."""
     app = App(name="replayer", help=HELP, help_format="plaintext", version=_version, result_action="return_value")
     groups = {name: App(name=name, help=text, help_format="plaintext") for name, text in GROUPS.items()}
     for words, where, text in COMMANDS:
@@ -96,7 +96,7 @@ def _refusal(refused: CycloptsError, words: Sequence[str]) -> str:
     """Why a command line is refused, as one sentence."""
     if isinstance(refused, UnknownCommandError):  # its own text would import every command
         spoken = " ".join(words[:2] if words[0] in GROUPS else words[:1])
-        near = difflib.get_close_matches(spoken, [known for known, _, _ in COMMANDS], 1)
+        near = difflib.get_close_matches(spoken, [*GROUPS, *(known for known, _, _ in COMMANDS)], 1)
         return f"There is no command {spoken}" + (f"; did you mean {near[0]}?" if near else ".")
     line = " ".join(str(refused).split())
     return line if line.endswith((".", "?", "!")) else f"{line}."

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from replayer.settings import Settings
     from topics.commands import ReplayCommand
 
-_FINAL = ("COMPLETED", "FAILED", "CANCELLED")
+FINAL = ("COMPLETED", "FAILED", "CANCELLED")
 ReplayId = Annotated[str, Parameter(name="ID", help="the replay's id")]
 Wait = Annotated[bool, Parameter(negative="", help="until it has ended; exit code 1 unless it is COMPLETED")]
 
@@ -87,7 +87,7 @@ def follow(asked: Views, replay_id: str, *, unknown_s: float = 60.0) -> dict[str
     answer: dict[str, Any] | None = None
     with output.progress(f"replay {replay_id}") as bar:
         task = bar.add_task("asked for", total=None)
-        while answer is None or answer["state"] not in _FINAL:
+        while answer is None or answer["state"] not in FINAL:
             try:
                 answer = asked.get("v1", "replays", replay_id)
             except CommandFailed as failed:

@@ -16,7 +16,14 @@ from replayer.commands.failures import CommandFailed, Exit
 from replayer.commands.options import API_VARIABLE
 
 PAGE = 1000
-_CODES = {400: Exit.USAGE, 401: Exit.REFUSED, 403: Exit.REFUSED, 404: Exit.NOT_FOUND, 503: Exit.UNREACHABLE}
+_CODES = {
+    400: Exit.USAGE,
+    401: Exit.REFUSED,
+    403: Exit.REFUSED,
+    404: Exit.NOT_FOUND,
+    429: Exit.UNREACHABLE,
+    503: Exit.UNREACHABLE,
+}
 
 
 class Views:
@@ -24,7 +31,7 @@ class Views:
 
     Args:
         url: http://host:port of any worker.
-        patience_s: how long a worker that answers 503 (rebalancing, or behind) is asked again.
+        patience_s: how long a worker that answers 503 (it rebalances) or 429 (too many questions) is asked again.
         timeout_s: how long one answer may take.
     """
 

@@ -43,7 +43,7 @@ def duration(milliseconds: float) -> str:
     if abs(milliseconds) < 1000:
         return f"{milliseconds:.0f} ms"
     seconds = milliseconds / 1000
-    if abs(seconds) < 60:
+    if abs(seconds) < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(abs(seconds)), 60)
     before = "-" if seconds < 0 else ""
