@@ -163,6 +163,10 @@ class Log:
                         return said
                 await asyncio.sleep(0.05)
 
+    async def ended(self, *replay_ids: str) -> bool:
+        """Whether each of them has its terminal record."""
+        return all([bool((await self.output(replay_id)).terminals) for replay_id in replay_ids])
+
     async def groups(self) -> dict[str, str]:
         async with LogAdmin([self.broker]) as admin:
             return await admin.groups()
