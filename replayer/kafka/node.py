@@ -64,12 +64,12 @@ def as_file(properties: Mapping[str, str]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def answers(bootstrap: str, client: Mapping[str, Any]) -> bool:
+def answers(bootstrap: str, client: Mapping[str, Any], timeout_s: float = 5.0) -> bool:
     """Whether a metadata request is answered with at least one live broker. Raises AccessRefused."""
 
     async def ask() -> bool:
         try:
-            await probe([bootstrap], client, timeout_s=5.0)
+            await probe([bootstrap], client, timeout_s)
         except BrokerUnreachable:
             return False
         return True

@@ -110,7 +110,7 @@ def test_a_stopped_temporary_broker_leaves_nothing():
 def test_a_paused_broker_answers_again_after_sigcont_and_can_be_stopped_while_paused(tmp_path):
     broker = EmbeddedBroker(data_dir=tmp_path).start()
     os.kill(broker.pid, signal.SIGSTOP)
-    assert not node.answers(broker.bootstrap, {})
+    assert not node.answers(broker.bootstrap, {}, timeout_s=0.5)
     os.kill(broker.pid, signal.SIGCONT)
     assert until(lambda: node.answers(broker.bootstrap, {}))
     os.kill(broker.pid, signal.SIGSTOP)
@@ -177,7 +177,9 @@ def no_network(monkeypatch):
     monkeypatch.setattr(http, "request", refuse)
 
 
-def test_once_fetched_it_needs_no_network(broker, no_network):
+def test_once_fetched_it_needs_no_network(request):
+    jars.classpath()
+    request.getfixturevalue("no_network")
     said = []
     assert len(jars.classpath(said.append)) == 46
     assert said == []
