@@ -27,7 +27,7 @@ def _count(text: object) -> object:
     return text
 
 
-Limit = Annotated[int, BeforeValidator(_count), Field(ge=1, le=MAX_LIMIT, description="at most so many items")]
+Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT, description="at most so many items"), BeforeValidator(_count)]
 Cursor = Annotated[str, Field(min_length=1, max_length=4096, description="`next_cursor` of the page before")]
 Tenant = Annotated[Id, Field(description="the workflow's tenant; needed unless the server has a default tenant")]
 
