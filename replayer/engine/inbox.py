@@ -17,13 +17,16 @@ class Verdict(Enum):
 
     EMPTY = "empty"
     READY = "ready"
-    SEEK = "seek"  # the head of the inbox lies above the position: fetch again from the position
+    SEEK = "seek"  # the head of the inbox lies above the position: fetch again from `seek_offset`
     FOREIGN = "foreign"  # the log is not the one this table was folded from
 
 
 @dataclass(slots=True)
 class Piece:
-    """A contiguous stretch of one source, cut to begin at the table's position."""
+    """A contiguous stretch of one source, cut to begin at the table's position.
+
+    `gap` is (position, log start) where the records between had expired before they were folded.
+    """
 
     topic: str
     records: Sequence[Record]
@@ -52,6 +55,7 @@ class Inbox:
         self.why = ""  # of a FOREIGN verdict
         self._unverified = position if position is not None and position.verifiable else None
         self._epoch = 0
+        self._missing: int | None = None
         self._waiting: deque[Batch] = deque()
 
     @property
@@ -62,6 +66,7 @@ class Inbox:
     def sought(self, epoch: int) -> None:
         """A seek was made; whatever was fetched before it is void."""
         self._epoch = epoch
+        self._missing = None
         self._waiting.clear()
         self.batches = 0
 
@@ -70,6 +75,17 @@ class Inbox:
             self._waiting.append(batch)
             self.batches += 1
 
+    def overdue(self, reached: int) -> bool:
+        """Whether a batch got lost that nothing later gives away: to be asked about once a second.
+
+        `reached` is how far fetching has come. True when it was above the position at two looks in a row, with nothing
+        waiting here and nothing fetched between the looks.
+        """
+        missing = reached if not self._waiting and reached > self.seek_offset else None
+        lost = missing is not None and missing == self._missing
+        self._missing = missing
+        return lost
+
     def look(self) -> Verdict:
         """Drop what is folded already; say what the first remaining batch asks for."""
         while self._waiting:
@@ -77,9 +93,9 @@ class Inbox:
             if head.beyond is not None:
                 self.why = f"the table stands at offset {head.beyond[0]} but the log ends at {head.beyond[1]}"
                 return Verdict.FOREIGN
-            if self._unverified is not None and not self._verify(head):
-                return Verdict.FOREIGN
-            if head.after <= self.position and head.gap is None:
+            if self._unverified is not None and (verdict := self._verify(head, self._unverified)) is not None:
+                return verdict
+            if head.after <= self.position:
                 self._drop()
             elif head.before > self.position:
                 return Verdict.SEEK
@@ -87,24 +103,24 @@ class Inbox:
                 return Verdict.READY
         return Verdict.EMPTY
 
-    def _verify(self, batch: Batch) -> bool:
-        expected = self._unverified
-        assert expected is not None
-        if batch.gap is not None or batch.before > expected.last:
-            # The record has expired since: there is nothing left to compare with.
-            self._unverified = None
-            return True
+    def _verify(self, batch: Batch, expected: Position) -> Verdict | None:
+        """None: nothing against this batch (it need not hold the record that is looked for)."""
+        if batch.before > expected.last:
+            return Verdict.SEEK
         if batch.after <= expected.last:
-            return True
+            return None
+        if batch.gap is not None:  # the record has expired since: there is nothing left to compare with
+            self._unverified = None
+            return None
         for record in batch.records:
             if record.offset == expected.last:
                 if fingerprint(record) == expected.fingerprint:
                     self._unverified = None
-                    return True
+                    return None
                 self.why = f"the record at offset {expected.last} is not the one that was folded"
-                return False
+                return Verdict.FOREIGN
         self.why = f"the record at offset {expected.last}, which was folded, is not in the log any more"
-        return False
+        return Verdict.FOREIGN
 
     def take(self, room: int) -> Piece | None:
         """The first batch if it has at most `room` records, cut to the position. Call only after READY."""
@@ -115,8 +131,9 @@ class Inbox:
         if len(records) > room:
             return None
         self._drop()
+        gap = (self.position, head.after) if head.gap is not None else None
         self.position = head.after
-        return Piece(self.topic, records, head.after, head.gap)
+        return Piece(self.topic, records, head.after, gap)
 
     def _drop(self) -> None:
         self._waiting.popleft()
