@@ -1,50 +1,40 @@
-"""The Faust app of one role, its tables and their lanes; the one owner of positions, producers and failure."""
+"""The engine of one role: its Faust app, its tables, and what goes on between them and the broker."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
 
-import faust
-import faust.stores
 import structlog
-from aiokafka.errors import IllegalStateError
 from faust.types import TP
 from mode import Service
-from yarl import URL
 
 from replayer.core.outcome import Rows
+from replayer.engine.app import create_app
+from replayer.engine.assignment import Assignment
 from replayer.engine.batch import Batch
 from replayer.engine.config import EngineConfig, TableSpec
-from replayer.engine.consumer import BatchConsumer, BatchTransport
-from replayer.engine.lane import Lane
+from replayer.engine.consumer import BatchConsumer
 from replayer.engine.measures import Measures
 from replayer.engine.memory import RocksMemory
-from replayer.engine.rows import RocksRows
+from replayer.engine.recovery import Changelogs
+from replayer.engine.rows import RocksRows, StateUnreadable
 from replayer.engine.schema import BatchSchema
 from replayer.engine.store import BatchStore
 from replayer.engine.versions import check_versions
 
 log = structlog.get_logger(__name__)
 
-faust.stores.STORES.aliases["replayer"] = "replayer.engine.store:BatchStore"
-
-#: Batches (not records) that recovery holds before writing: each is up to batch_max_records rows. Not 1: Faust then
-#: goes on reading the changelogs of active partitions after recovery.
+#: Batches Faust collects before it calls the store (which has them by then). Not 1: Faust then goes on reading the
+#: changelogs of active partitions after recovery.
 _RECOVERY_BATCHES = 8
 
-
-class EngineApp(faust.App):  # type: ignore[misc]
-    """A Faust app that closes its lanes before anything under them is taken away."""
-
-    engine: Engine
-
-    async def on_stop(self) -> None:
-        await self.engine.close_lanes()
-        await super().on_stop()
+_LOOK_S = 1.0
+_TOUCH_S = 30.0
 
 
 class Engine:
@@ -61,53 +51,13 @@ class Engine:
         self.failure: str | None = None
         self.stop_worker: Callable[[], None] | None = None
         self.specs = {spec.name: spec for spec in tables}
-        self.app = self._create_app()
+        self.app = create_app(config, self)
+        self.changelogs = Changelogs(self)
         self._tables = {spec.name: self._create_table(spec) for spec in tables}
+        self._by_changelog = {self.changelog(name): name for name in self.specs}
         self._channels = {topic: self._create_channel(topic, spec) for spec in tables for topic in spec.sources}
-        self._lanes: dict[tuple[str, int], Lane] = {}
-        self._by_source: dict[tuple[str, int], list[Lane]] = {}
-        self._open = False
-        self._recovered = False
+        self._assignment = Assignment(self)
         self._committable: dict[TP, int] = {}
-        self._changing = asyncio.Lock()
-
-    # -- making the Faust app
-
-    def _create_app(self) -> EngineApp:
-        config = self.config
-        app = EngineApp(
-            config.app_id,
-            broker=[URL(f"kafka://{broker}") for broker in config.brokers],
-            broker_credentials=config.credentials,
-            broker_client_id=f"{config.app_id}-{config.instance_id}",
-            consumer_group_instance_id=config.instance_id,
-            store="replayer://",
-            datadir=config.data_dir,
-            processing_guarantee="at_least_once",  # Faust's own exactly-once stalls in recovery; ours is the lanes'
-            topic_disable_leader=True,
-            topic_allow_declare=False,  # topics are made by `replayer topics create`, from the catalogue
-            stream_buffer_maxsize=64,  # batches
-            stream_wait_empty=False,
-            stream_recovery_delay=0.0,
-            consumer_max_fetch_size=1 << 20,
-            consumer_auto_offset_reset="earliest",
-            broker_session_timeout=config.session_timeout_s,
-            broker_heartbeat_interval=config.heartbeat_interval_s,
-            broker_rebalance_timeout=config.rebalance_timeout_s,
-            broker_request_timeout=max(40.0, config.session_timeout_s + 1),
-            broker_max_poll_interval=max(600.0, config.session_timeout_s * 10),
-            table_standby_replicas=config.standby_replicas,
-            web_bind=config.web_host,
-            web_host=config.web_host,
-            web_port=config.web_port,
-            canonical_url=config.web_url,
-            autodiscover=False,
-            **config.web,
-        )
-        app.engine = self
-        app.transport = BatchTransport(app.conf.broker_consumer, app, self)
-        app.on_rebalance_complete.connect(self._on_recovered, weak=False)
-        return app
 
     def _create_table(self, spec: TableSpec) -> Any:
         return self.app.Table(
@@ -116,6 +66,7 @@ class Engine:
             key_type=bytes,
             value_type=bytes,
             schema=BatchSchema(),
+            on_changelog_event=self.changelogs.on_event,
             recovery_buffer_size=_RECOVERY_BATCHES,
             standby_buffer_size=_RECOVERY_BATCHES,
         )
@@ -132,111 +83,59 @@ class Engine:
         """The Faust topic an agent subscribes to; its events are batches."""
         return self._channels[topic]
 
+    def changelog(self, table: str) -> str:
+        """Name of the table's changelog topic."""
+        return str(self._tables[table].changelog_topic.get_topic_name())
+
     def store(self, table: str) -> BatchStore:
         data = self._tables[table].data
         return cast(BatchStore, getattr(data, "data", data))
 
-    # -- arrivals
+    def store_of_changelog(self, topic: str) -> BatchStore:
+        return self.store(self._by_changelog[topic])
+
+    def run_beside(self, start: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]) -> None:
+        """Have something start once the tables have recovered and stop with the app. Call before the app starts."""
+
+        class Beside(Service):
+            async def on_start(self) -> None:
+                await start()
+
+            async def on_stop(self) -> None:
+                await stop()
+
+        self.app.service(Beside)
+
+    # -- what Faust's parts call
 
     def deliver(self, batch: Batch) -> None:
-        """Hand a batch to its lane; never waits. A batch without an open lane is dropped and fetched again later."""
-        for lane in self._by_source.get((batch.topic, batch.partition), ()):
-            lane.deliver(batch)
+        """Hand a batch to its lane; never waits."""
+        self._assignment.deliver(batch)
 
-    # -- assignment: take over, recover (Faust), open, close
-
-    def _actives(self) -> set[TP]:
+    def actives(self) -> set[TP]:
         return set(self.app.assignor.assigned_actives())
 
+    def standbys(self) -> set[TP]:
+        return set(self.app.assignor.assigned_standbys())
+
     async def take_over(self, generation: int) -> None:
-        """Before recovery: fence the predecessors of every active partition and set unusable state aside."""
-        async with self._changing:
-            await self._close()
-            actives = self._actives()
-            lanes = []
-            for spec in self.specs.values():
-                changelog = self._tables[spec.name].changelog_topic.get_topic_name()
-                for tp in actives:
-                    if tp.topic == changelog:
-                        lanes.append(Lane(self, spec, tp.partition, self.store(spec.name)))
-            await asyncio.gather(*(lane.producer.start() for lane in lanes))
-            for lane in lanes:
-                self._lanes[lane.table, lane.partition] = lane
-                for topic in self.specs[lane.table].sources:
-                    self._by_source.setdefault((topic, lane.partition), []).append(lane)
-            await self._set_aside_what_is_ahead()
-            log.info("assigned", generation=generation, partitions=len(lanes))
+        """Partitions were assigned; recovery follows."""
+        await self._assignment.take_over(generation)
 
-    async def _set_aside_what_is_ahead(self) -> None:
-        """Local state above its changelog's end belongs to a changelog that is gone: rebuild instead of dying."""
-        for spec in self.specs.values():
-            store = self.store(spec.name)
-            changelog = self._tables[spec.name].changelog_topic.get_topic_name()
-            mine = [
-                tp
-                for tp in self._actives() | set(self.app.assignor.assigned_standbys())
-                if tp.topic == changelog
-            ]  # fmt: skip
-            if not mine:
-                continue
-            ends = await self.consumer.highwaters(*mine)
-            for tp in mine:
-                persisted = store.persisted_offset(tp)
-                if persisted is not None and persisted >= (ends.get(tp) or 0):
-                    store.set_aside(tp.partition, "ahead")
+    def recovered(self, generation: int) -> None:
+        """The tables are as their changelogs have them."""
+        self._assignment.recovered(generation)
 
-    async def _on_recovered(self, *_args: Any, **_kwargs: Any) -> None:
-        self._recovered = True
-
-    async def open_lanes(self) -> None:
-        """When Faust has recovered: seek every source to where its table stands and let the lanes work.
-
-        Called whenever Faust would seek to committed offsets; before recovery is complete that means nothing here.
-        """
-        async with self._changing:
-            if self._open or not self._recovered:
-                return
-            seeks: dict[TP, int] = {}
-            for opened in await asyncio.gather(*(lane.open() for lane in self._lanes.values())):
-                seeks.update(opened)
-            if seeks:
-                await self._refuse_positions_beyond(seeks)
-                try:
-                    epochs = await self.consumer.seek_to(seeks)
-                except IllegalStateError:
-                    return  # revoked meanwhile: another assignment follows
-                for tp, epoch in epochs.items():
-                    for lane in self._by_source[tp.topic, tp.partition]:
-                        lane.sought(tp, epoch)
-            for lane in self._lanes.values():
-                lane.start()
-            self._open = True
-            log.info("ready", partitions=len(self._lanes))
-
-    async def _refuse_positions_beyond(self, seeks: Mapping[TP, int]) -> None:
-        ends = await self.consumer.highwaters(*seeks)
-        beyond = {tp: (offset, ends.get(tp) or 0) for tp, offset in seeks.items() if offset > (ends.get(tp) or 0)}
-        if beyond:
-            tp, (offset, end) = next(iter(beyond.items()))
-            self.fail(
-                f"Topic {tp.topic} partition {tp.partition} ends at offset {end}, below {offset} where the table stands: it "
-                "was truncated or recreated. If that was on purpose, start under another REPLAYER_APP_ID, or delete the "
-                "changelogs and the data directories of this one."
-            )
+    async def opened(self) -> None:
+        await self._assignment.opened()
 
     async def close_lanes(self) -> None:
-        """Before a rebalance and at the end: every lane finishes its step."""
-        async with self._changing:
-            await self._close()
+        """Partitions are about to be revoked."""
+        await self._assignment.close()
 
-    async def _close(self) -> None:
-        self._open = self._recovered = False
-        self._by_source.clear()
-        lanes, self._lanes = list(self._lanes.values()), {}
-        grace = min(self.config.stop_grace_s / 2, self.config.rebalance_timeout_s / 2)
-        await asyncio.gather(*(lane.close(grace) for lane in lanes))
-        await self.commit()
-        await asyncio.gather(*(lane.producer.stop() for lane in lanes))
+    async def stop(self) -> None:
+        """The app stops. May be called more than once."""
+        await self._assignment.stop()
 
     # -- at-least-once: offsets go last
 
@@ -250,29 +149,33 @@ class Engine:
             log.info("offsets were not committed: the group is rebalancing; the tables' positions stand")
 
     async def housekeep(self) -> None:
-        """Runs beside the app: commits (at-least-once) and notes that idle state is still current."""
-        since_touch = 0.0
+        """Runs as long as the consumer: commits (at-least-once), misses what got lost, keeps idle state current."""
+        looked = touched = time.monotonic()
         while True:
-            await asyncio.sleep(self.config.commit_interval_s)
-            if self._open:
+            await asyncio.sleep(min(self.config.commit_interval_s, _LOOK_S))
+            if self._assignment.open:
                 await self.commit()
-            since_touch += self.config.commit_interval_s
-            if self._open and since_touch >= 30.0:
-                since_touch = 0.0
-                for name in self.specs:
-                    self.store(name).touch()
+            now = time.monotonic()
+            if now - looked >= _LOOK_S:
+                looked = now
+                self._look()
+            if self._assignment.open and now - touched >= _TOUCH_S:
+                touched = now
+                # Cut off from the group, a table does not follow its changelog any more.
+                if await self.consumer.is_member():
+                    for name in self.specs:
+                        mine = self.actives() | self.standbys()
+                        self.store(name).touch({tp.partition for tp in mine if tp.topic == self.changelog(name)})
 
-    def run_beside(self, start: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]) -> None:
-        """Have something start once the tables have recovered and stop with the app. Call before the app starts."""
-
-        class Beside(Service):  # type: ignore[misc]
-            async def on_start(self) -> None:
-                await start()
-
-            async def on_stop(self) -> None:
-                await stop()
-
-        self.app.service(Beside)
+    def _look(self) -> None:
+        if (error := self.consumer.group_error()) is not None:
+            self.fail(
+                f"The group does not go on with this worker ({error}). If its address or REPLAYER_INSTANCE changed or "
+                "another process uses the same one, wait for the session time-out and start it again."
+            )
+        for lane in self._assignment:
+            lane.look()
+        self.changelogs.look()
 
     # -- failure
 
@@ -281,23 +184,31 @@ class Engine:
         if self.failure is None:
             self.failure = sentence
             log.critical("the worker ends", reason=sentence, cause=type(cause).__name__ if cause else None)
-            deadline = threading.Timer(self.config.stop_grace_s, os._exit, args=(1,))
-            deadline.daemon = True
-            deadline.start()
+            end_hard_after(self.config.stop_grace_s)
             if self.stop_worker is not None:
                 self.stop_worker()
+
+    def _unreadable(self, table: str, partition: int, unreadable: StateUnreadable) -> None:
+        if unreadable.damaged:
+            self.store(table).set_aside(partition, "damaged")
+            advice = "It was set aside; start the worker again: it is rebuilt from its changelog."
+        else:
+            advice = "Look at the disk, then start the worker again."
+        self.fail(
+            f"The database of partition {partition} of {table} cannot be read: {unreadable}. {advice}", unreadable
+        )
 
     # -- what views may look at
 
     @property
     def ready(self) -> bool:
         """Assigned, recovered, not rebalancing."""
-        return self._open and not self.app.rebalancing
+        return self._assignment.open and not self.app.rebalancing
 
     @property
     def assigned(self) -> bool:
         """A member of the group that has been told its partitions (there may be none for it)."""
-        return self.app.consumer_generation_id > 0 and not self.app.rebalancing or self._open
+        return (self.app.consumer_generation_id > 0 and not self.app.rebalancing) or self._assignment.open
 
     @property
     def rebalancing(self) -> bool:
@@ -305,19 +216,31 @@ class Engine:
 
     def rows(self, table: str, partition: int) -> Rows | None:
         """Rows of a partition this worker is the active owner of, else None. Never opens a database."""
-        if not self._open or (table, partition) not in self._lanes:
-            return None
+        return self.reading(table, partition) if (table, partition) in self._assignment else None
+
+    def reading(self, table: str, partition: int) -> Rows | None:
+        """Rows of a partition whose database is open here, recovered or not."""
         db = self.store(table).open_partition(partition)
-        return RocksRows(db) if db is not None else None
+        if db is None:
+            return None
+        return RocksRows(db, lambda unreadable: self._unreadable(table, partition, unreadable))
 
     def active(self, table: str) -> set[int]:
         """Partitions of the table this worker is the active owner of."""
-        return {partition for name, partition in self._lanes if name == table} if self._open else set()
+        return {lane.partition for lane in self._assignment if lane.table == table} if self._assignment.open else set()
 
     def owner(self, table: str, partition: int) -> str | None:
         """Base URL of the partition's active owner as of the last assignment."""
-        changelog = self._tables[table].changelog_topic.get_topic_name()
-        for url, topics in self.app.assignor.changelog_distribution.items():
+        changelog = self.changelog(table)
+        distribution = self.app.assignor.changelog_distribution  # type: ignore[attr-defined] # not in its interface
+        for url, topics in distribution.items():
             if partition in topics.get(changelog, ()):
                 return str(url).rstrip("/")
         return None
+
+
+def end_hard_after(seconds: float) -> None:
+    """End the process with code 1 if it has not ended by then, whatever it waits for."""
+    deadline = threading.Timer(seconds, os._exit, args=(1,))
+    deadline.daemon = True
+    deadline.start()

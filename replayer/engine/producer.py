@@ -1,9 +1,8 @@
-"""Makes one step of a lane durable: rows, sends and source offsets, in one transaction where the guarantee asks for it."""
+"""Makes one step of a lane durable: rows, sends and source offsets, in one transaction in exactly-once."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,10 +18,7 @@ log = structlog.get_logger(__name__)
 #: One record batch on the wire; below the brokers' default message.max.bytes with room for framing.
 _BATCH_BYTES = 900_000
 _DEAD_LETTER_ROOM = 64 << 10
-
-
-class RowTooLarge(Exception):
-    """A single row does not fit into a record batch: a bug in a fold's bounds, never a matter of input."""
+_STOP_S = 2.0
 
 
 class LaneProducer:
@@ -109,31 +105,39 @@ class LaneProducer:
     async def _append(
         self, producer: AIOKafkaProducer, rows: Sequence[tuple[bytes, bytes | None]], sends: Sequence[Send]
     ) -> int | None:
-        pending: list[asyncio.Future[Any]] = []
         changelog: list[asyncio.Future[Any]] = []
+        last_batch = 0  # rows in it
         if rows:
             batch = producer.create_batch()
             for key, value in rows:
+                # An empty batch takes any row: `fold` has bounded them.
                 if batch.append(key=key, value=value, timestamp=None) is None:
-                    if batch.record_count() == 0:
-                        raise RowTooLarge(f"a row of {self._table} has {len(key) + len(value or b'')} bytes")
                     batch.close()
                     changelog.append(await producer.send_batch(batch, self._changelog, partition=self._partition))
                     batch = producer.create_batch()
-                    if batch.append(key=key, value=value, timestamp=None) is None:
-                        raise RowTooLarge(f"a row of {self._table} has {len(key) + len(value or b'')} bytes")
+                    batch.append(key=key, value=value, timestamp=None)
             batch.close()
+            last_batch = batch.record_count()
             changelog.append(await producer.send_batch(batch, self._changelog, partition=self._partition))
-        for send in sends:
-            pending.append(
-                await producer.send(
-                    send.topic, value=send.value, key=send.key, partition=send.partition, headers=list(send.headers)
-                )
+        sent = [
+            await producer.send(
+                send.topic, value=send.value, key=send.key, partition=send.partition, headers=list(send.headers)
             )
-        results = await asyncio.gather(*changelog, *pending)
-        return int(results[len(changelog) - 1].offset) if changelog else None
+            for send in sends
+        ]
+        results = await asyncio.gather(*changelog, *sent)
+        return int(results[len(changelog) - 1].offset) + last_batch - 1 if changelog else None
 
 
 async def _discard(producer: AIOKafkaProducer) -> None:
-    with contextlib.suppress(TimeoutError, KafkaError):
-        await asyncio.wait_for(producer.stop(), timeout=5.0)
+    """Stop a producer of which nothing is wanted any more."""
+    try:
+        await asyncio.wait_for(producer.stop(), timeout=_STOP_S)
+    except (TimeoutError, KafkaError):
+        # It waits for a broker that is away. Left alone it would deliver its rows when the broker is back, after newer
+        # ones of its successor.
+        task = producer._sender.sender_task
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task], timeout=_STOP_S)
+        await producer.client.close()

@@ -2,31 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn, cast
 
 from replayer.core.outcome import Rows
 
 
+class StateUnreadable(Exception):
+    """The database cannot be read; the text is RocksDB's. `damaged`: its files are not what was written."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.damaged = is_damage(text)
+
+
+def is_damage(text: str) -> bool:
+    """Whether RocksDB's words for an error mean that its files are damaged (rocksdict raises bare `Exception`)."""
+    return any(
+        sign in text for sign in ("Corruption", "corrupt", "checksum mismatch", "MANIFEST", "CURRENT", "No such file")
+    )
+
+
 class RocksRows:
-    """Reads straight from the partition's database. Iterators are synchronous: a live one keeps the database open."""
+    """Reads straight from the partition's database. Iterators are synchronous: a live one keeps the database open.
 
-    __slots__ = ("_db",)
+    A row that cannot be read is never an absent one: StateUnreadable is raised, after `tell` was called with it.
+    """
 
-    def __init__(self, db: Any) -> None:
-        self._db = db
+    __slots__ = ("_db", "_tell")
+
+    def __init__(self, db: Any, tell: Callable[[StateUnreadable], None] | None = None) -> None:
+        self._db, self._tell = db, tell
 
     def get(self, key: bytes) -> bytes | None:
-        return cast("bytes | None", self._db.get(key))
+        try:
+            return cast("bytes | None", self._db.get(key))
+        except Exception as exc:  # noqa: BLE001 - rocksdict raises nothing narrower; sorted by `_refuse`
+            self._refuse(exc)
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        return cast("list[bytes | None]", self._db.get(list(keys))) if keys else []
+        if not keys:
+            return []
+        try:
+            return cast("list[bytes | None]", self._db.get(list(keys)))
+        except Exception as exc:  # noqa: BLE001 - as above
+            self._refuse(exc)
 
     def scan(self, prefix: bytes, start: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
-        for key, value in self._db.items(from_key=start if start is not None and start > prefix else prefix):
+        last = start if start is not None and start > prefix else prefix
+        for key, value in self._db.items(from_key=last):
             if not key.startswith(prefix):
                 return
             yield key, value
+            last = key
+        # The end of the database, or a block that cannot be read: rocksdict's iterator ends alike for both.
+        check = self._db.iter()
+        check.seek(last)
+        if check.valid():
+            check.next()
+        try:
+            check.status()
+        except Exception as exc:  # noqa: BLE001 - as above
+            self._refuse(exc)
+
+    def _refuse(self, exc: Exception) -> NoReturn:
+        if type(exc) is not Exception:  # closed, or a key of the wrong type: no word about the files
+            raise exc
+        unreadable = StateUnreadable(str(exc))
+        if self._tell is not None:
+            self._tell(unreadable)
+        raise unreadable from exc
 
 
 class Overlay:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import threading
 
 import faust
 import structlog
 import uvloop
 
-from replayer.engine.engine import Engine
+from replayer.engine.engine import Engine, end_hard_after
 
 log = structlog.get_logger(__name__)
 
 
-class _Process(faust.Worker):  # type: ignore[misc]
+class _Process(faust.Worker):
     """Faust's worker with a deadline on stopping."""
 
     def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop) -> None:
@@ -32,10 +30,13 @@ class _Process(faust.Worker):  # type: ignore[misc]
 
     def end(self) -> None:
         """Stop gracefully; hard when that takes longer than the grace."""
-        deadline = threading.Timer(self.engine.config.stop_grace_s, os._exit, args=(1,))
-        deadline.daemon = True
-        deadline.start()
+        end_hard_after(self.engine.config.stop_grace_s)
         self._schedule_shutdown(signal.SIGTERM)
+
+    def on_worker_shutdown(self) -> None:
+        """Also on the way out of a crash: threads that never end must not hold a process that has nothing to do."""
+        end_hard_after(self.engine.config.stop_grace_s)
+        super().on_worker_shutdown()
 
 
 def run(engine: Engine) -> int:
@@ -43,7 +44,6 @@ def run(engine: Engine) -> int:
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     process = _Process(engine, loop)
-    engine.app.task(engine.housekeep)
     try:
         process.execute_from_commandline()
     except SystemExit as exc:

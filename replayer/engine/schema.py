@@ -8,10 +8,10 @@ from typing import Any
 import faust
 
 
-class BatchSchema(faust.Schema):  # type: ignore[misc]
+class BatchSchema(faust.Schema[Any, Any]):
     """The schema of every batched topic and table."""
 
-    def compile(
+    def compile(  # type: ignore[override] # the callbacks are required here: there is nothing they could fail on
         self, app: Any, *, on_key_decode_error: Any, on_value_decode_error: Any, default_propagate: bool = False
     ) -> Callable[..., Awaitable[Any]]:
         async def decode(message: Any, *, propagate: bool = False) -> Any:

@@ -1,18 +1,22 @@
-"""Faust's RocksDB store for whole batches: rows and changelog offset in one write, damaged or outdated state rebuilt."""
+"""Faust's RocksDB store for whole batches: rows and changelog offset in one write; unusable state is rebuilt."""
 
 from __future__ import annotations
 
 import gc
+import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import rocksdict
 import structlog
 from faust.stores.rocksdb import Store
 from faust.types import TP
+
+from replayer.engine.batch import Batch
+from replayer.engine.rows import is_damage
 
 if TYPE_CHECKING:
     from replayer.engine.engine import Engine
@@ -22,23 +26,24 @@ log = structlog.get_logger(__name__)
 #: When this state was last known to follow its changelog; never in the changelog itself.
 ALIVE_KEY = b"__replayer\0alive"
 
+#: RocksDB's words for a database that is open already: in another process | in this one.
+_IN_USE = re.compile("While lock file|lock hold by current process")
+
 
 class StateUnusable(Exception):
     """Local state that cannot be opened and that rebuilding would not mend; the text says what to do."""
 
 
-class BatchStore(Store):  # type: ignore[misc]
+class BatchStore(Store):
     """One database for each partition of a table.
 
     Promises: a write of rows carries its changelog offset in the same RocksDB batch; state that is damaged, outdated
     (older than the changelog keeps tombstones) or ahead of its changelog is set aside and rebuilt, never served.
-    Faust's recovery swallows a store's exception, so a failing write ends the worker from here.
     """
 
     @property
     def engine(self) -> Engine:
-        engine: Engine = self.app.engine
-        return engine
+        return cast("Engine", self.app.engine)  # type: ignore[attr-defined] # EngineApp
 
     # -- opening
 
@@ -47,14 +52,13 @@ class BatchStore(Store):  # type: ignore[misc]
         try:
             db = self._open(path)
         except Exception as exc:
-            # rocksdict raises bare Exception; only its text tells a damaged database from one that is in use.
             text = str(exc)
-            if "lock" in text.lower():
+            if _IN_USE.search(text):
                 raise StateUnusable(
                     f"The database {path} is in use by another process: give every worker a data directory of its own "
                     "(REPLAYER_DATA_DIR)."
                 ) from exc
-            if not _damaged(text):
+            if not is_damage(text):
                 raise StateUnusable(f"The database {path} cannot be opened: {text}") from exc
             self.set_aside(partition, "damaged")
             db = self._open(path)
@@ -111,42 +115,47 @@ class BatchStore(Store):  # type: ignore[misc]
         batch.put(self.offset_key, str(changelog_offset).encode())
         batch.put(ALIVE_KEY, int(time.time() * 1000).to_bytes(8, "big"))
 
-    def touch(self) -> None:
-        """Note that the open partitions still follow their changelogs (idle ones are not written otherwise)."""
+    def touch(self, partitions: Set[int]) -> None:
+        """Note that these partitions still follow their changelogs (idle ones are not written otherwise)."""
         now = int(time.time() * 1000).to_bytes(8, "big")
-        for db in list(self._dbs.values()):
-            db.put(ALIVE_KEY, now)
+        for partition, db in list(self._dbs.items()):
+            if partition in partitions:
+                db.put(ALIVE_KEY, now)
 
-    def apply_changelog_batch(
-        self, batch: Iterable[Any], to_key: Callable[[Any], Any], to_value: Callable[[Any], Any]
-    ) -> None:
-        """Recovery and standbys: what the changelog brought, unless it is applied already."""
-        try:
-            for event in batch:
-                self._apply(event.message)
-        except Exception as exc:  # Faust would log it and go on with a hole in the table
-            self.engine.fail(f"Rows of the changelog could not be stored: {exc}", exc)
-            raise
+    def apply(self, batch: Batch) -> bool:
+        """Recovery and standbys: store what the changelog brought, unless it is stored already.
 
-    def _apply(self, message: Any) -> None:
-        db = self._db_for_partition(message.partition)
-        stored = db.get(self.offset_key)
-        applied = int(stored) if stored is not None else -1
-        if message.offset <= applied:
-            return
-        batch = rocksdict.WriteBatch(raw_mode=True)
+        False, and nothing stored, where the batch begins beyond the next offset: something between was not delivered.
+        """
+        db = self._db_for_partition(batch.partition)
+        applied = _offset(db.get(self.offset_key))
+        if batch.after - 1 <= applied:
+            return True
+        if batch.before > applied + 1:
+            return False
+        write = rocksdict.WriteBatch(raw_mode=True)
         count = 0
-        for record in message.value.records:
+        for record in batch.records:
             if record.offset <= applied:
                 continue
             count += 1
             if record.value is None:
-                batch.delete(record.key)
+                write.delete(record.key)
             else:
-                batch.put(record.key, record.value)
-        self._finish(batch, message.offset)
-        db.write(batch)
+                write.put(record.key, record.value)
+        self._finish(write, batch.after - 1)
+        db.write(write)
         self.engine.metrics.recovered(self.table.name, count)
+        return True
+
+    def apply_changelog_batch(
+        self, batch: Iterable[Any], to_key: Callable[[Any], Any], to_value: Callable[[Any], Any]
+    ) -> None:
+        """Nothing: what Faust's recovery collected has been applied on arrival (`replayer.engine.recovery`)."""
+
+    def applied(self, partition: int) -> int:
+        """The changelog offset up to which this partition's rows are stored; -1 for none."""
+        return _offset(self._db_for_partition(partition).get(self.offset_key))
 
     # -- closing
 
@@ -169,7 +178,5 @@ class BatchStore(Store):  # type: ignore[misc]
         return self._dbs.get(partition)
 
 
-def _damaged(text: str) -> bool:
-    return any(
-        sign in text for sign in ("Corruption", "corrupt", "checksum mismatch", "MANIFEST", "CURRENT", "No such file")
-    )
+def _offset(stored: bytes | None) -> int:
+    return int(stored) if stored is not None else -1

@@ -32,6 +32,6 @@ def check_versions() -> None:
             wrong.append(f"{package} {found} (needs {wanted})")
     if wrong:
         raise UnsupportedVersion(
-            f"replayer's engine replaces private methods of its libraries and refuses other versions: {', '.join(wrong)}. "
-            "Install from constraints.txt (`make install`)."
+            "replayer's engine replaces private methods of its libraries and refuses other versions: "
+            f"{', '.join(wrong)}. Install from constraints.txt (`make install`)."
         )

@@ -1,0 +1,56 @@
+"""A fold, and what becomes of a record it cannot take: a dead letter, never a partition that stands still."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from replayer.core.outcome import Folded, Record, Rows
+from replayer.engine.config import TableSpec
+from replayer.engine.rows import Overlay, StateUnreadable
+
+log = structlog.get_logger(__name__)
+
+
+class RowTooLarge(Exception):
+    """A row would not fit into the changelog: a fold's bounds are wrong for this record."""
+
+
+def fold(spec: TableSpec, rows: Rows, records: Sequence[Record], partition: int, now_ms: int, row_limit: int) -> Folded:
+    """The records folded in one call; where that raises, one by one, and each that raises is a dead letter.
+
+    `row_limit` is in bytes of key and value. Raises StateUnreadable: the rows are at fault, not the records.
+    """
+    try:
+        return _checked(spec.fold(rows, records, partition, now_ms), row_limit)
+    except StateUnreadable:
+        raise
+    except Exception as exc:  # noqa: BLE001 - a fold is pure: find the one record it fails on; the rest is sound
+        log.error(
+            "a fold raised; folding its records one by one",
+            table=spec.name,
+            partition=partition,
+            error=type(exc).__name__,
+        )
+    overlay, total = Overlay(rows), Folded()
+    for record in records:
+        try:
+            one = _checked(spec.fold(overlay, [record], partition, now_ms), row_limit)
+        except StateUnreadable:
+            raise
+        except Exception as exc:  # noqa: BLE001 - whatever it is: the record and its reason are kept
+            one = Folded(sends=[spec.poison(record, exc, now_ms)], counts={"dead_letter": 1})
+        overlay.write(one.rows)
+        total.rows.extend(one.rows)
+        total.sends.extend(one.sends)
+        for name, count in one.counts.items():
+            total.counts[name] = total.counts.get(name, 0) + count
+    return total
+
+
+def _checked(folded: Folded, row_limit: int) -> Folded:
+    for key, value in folded.rows:
+        if value is not None and len(key) + len(value) > row_limit:
+            raise RowTooLarge(f"a row of {len(key) + len(value)} bytes, above the limit of {row_limit}")
+    return folded

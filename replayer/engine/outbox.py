@@ -1,0 +1,107 @@
+"""What a lane sends, until the broker's word for it is known."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import structlog
+from faust.types import TP
+
+from replayer.core.outcome import Send
+from replayer.engine.producer import LaneProducer
+
+if TYPE_CHECKING:
+    from replayer.engine.engine import Engine
+
+log = structlog.get_logger(__name__)
+
+
+class LaneLost(Exception):
+    """This worker is not the owner of the partition any more; the text says how it was noticed."""
+
+
+class GivenUp(Exception):
+    """The lane is closing and the broker is away: the step is found again, or not, by whoever opens next."""
+
+
+class Outbox:
+    """Publishes the steps of one table partition and finds out what became of those that failed."""
+
+    def __init__(self, engine: Engine, table: str, partition: int) -> None:
+        self._engine, self._table, self._partition = engine, table, partition
+        self.producer = LaneProducer(engine.config, table, partition)
+        self._committed: dict[str, int | None] = {}
+        self.closing = False
+
+    async def open(self, topics: Sequence[str]) -> Mapping[str, int | None]:
+        """Ask where the group stands; answers with the committed offset of every source, None for none."""
+        found = await self._engine.consumer.committed([TP(topic, self._partition) for topic in topics])
+        self._committed = {tp.topic: offset for tp, offset in found.items()}
+        return self._committed
+
+    async def publish(
+        self, rows: Sequence[tuple[bytes, bytes | None]], sends: Sequence[Send], offsets: Mapping[str, int]
+    ) -> int | None:
+        """Have the broker's word for rows, sends and source offsets; answers with the last row's changelog offset.
+
+        Tries again for as long as it takes. Raises LaneLost where another worker owns the partition by now, GivenUp.
+        """
+        attempt = 0
+        while True:
+            try:
+                last = await self.producer.publish(rows, sends, offsets)
+            except Exception as exc:  # noqa: BLE001 - of whatever kind: what matters is whether the step is durable
+                attempt += 1
+                self._engine.metrics.transaction_failed(self._table)
+                log.warning(
+                    "a step was not confirmed",
+                    table=self._table,
+                    partition=self._partition,
+                    attempt=attempt,
+                    error=_name(exc),
+                )
+                if not await self._settled(offsets, min(0.1 * 2**attempt, 5.0)):
+                    continue
+                last = await self._changelog_end()
+            self._committed.update(offsets)
+            return last
+
+    async def _settled(self, offsets: Mapping[str, int], backoff_s: float) -> bool:
+        """After a failure: is this worker still the owner, and did the transaction commit?
+
+        ProducerFenced does not prove a zombie (a transaction past its own time-out raises it too), so the broker is
+        asked whether this member is still in its generation. A new producer then settles the open transaction either
+        way, and the offsets committed with it tell which. Anything else there means another owner wrote: end.
+        """
+        await self.producer.stop()
+        while (member := await self._engine.consumer.is_member()) is not True:
+            if member is False:
+                raise LaneLost("the group has gone on without this worker (it was stalled or cut off); start it again")
+            if self.closing:
+                raise GivenUp
+            await asyncio.sleep(backoff_s)  # the broker did not say: it is away
+        await self.producer.start()
+        # Brokers before 4.0 complete a transaction's offsets a moment after its markers: not asked at once.
+        await asyncio.sleep(backoff_s)
+        if not self._engine.config.exactly_once:
+            return False
+        committed = await self._engine.consumer.committed([TP(topic, self._partition) for topic in offsets])
+        now = {tp.topic: offset for tp, offset in committed.items()}
+        if now == offsets:
+            return True
+        if all(now[topic] == self._committed.get(topic) for topic in offsets):
+            return False
+        raise LaneLost("another worker has written to it; this one ends and recovers when started again")
+
+    async def _changelog_end(self) -> int:
+        """The last changelog offset: this lane is the only writer, and its transaction is known to have committed."""
+        tp = TP(self._engine.changelog(self._table), self._partition)
+        ends = await self._engine.consumer.highwaters(tp)
+        return int(ends[tp]) - 1
+
+
+def _name(exc: BaseException) -> str:
+    cause = exc.__cause__
+    return type(exc).__name__ if cause is None else f"{type(exc).__name__} from {type(cause).__name__}"

@@ -1,0 +1,232 @@
+"""The store: rows and changelog offset in one write; state that is damaged, outdated or ahead is never served."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from faust.types import TP
+
+from replayer.engine.batch import Batch
+from replayer.engine.store import ALIVE_KEY, StateUnusable
+from tests.engine.counting import TABLE, create
+from tests.engine.records import Rec
+
+CHANGELOG = f"app-{TABLE}-changelog"
+
+
+def engine_at(path: Path, **options):
+    defaults = {
+        "app": "app", "brokers": ["127.0.0.1:1"], "data_dir": str(path), "name": "w", "port": 1, "sources": ["t"],
+        "partitions": 2, "guarantee": "exactly_once", "session_timeout_s": 3.0, "standby_replicas": 0,
+        "stop_grace_s": 5.0, "batch_max_records": 100, "slow_s": 0.0, "dead_letters": "dead",
+    }  # fmt: skip
+    return create({**defaults, **options})
+
+
+@pytest.fixture
+def engine(tmp_path):
+    return engine_at(tmp_path)
+
+
+@pytest.fixture
+def store(engine):
+    return engine.store(TABLE)
+
+
+def reopened(engine, path):
+    """Another process on the same directory."""
+    for db in engine.store(TABLE)._dbs.values():
+        db.close()
+    engine.store(TABLE)._dbs.clear()
+    fresh = engine_at(path)
+    return fresh.store(TABLE)
+
+
+def rows_of(store, partition=0):
+    rows = store._db_for_partition(partition).items()
+    return {key: value for key, value in rows if not key.startswith(b"__")}
+
+
+def changelog_batch(records, before, after, partition=0, **also):
+    return Batch(CHANGELOG, partition, records, before, after, 0, **also)
+
+
+TP0 = TP(CHANGELOG, 0)
+
+
+def test_rows_and_offset_are_one_write(store):
+    assert store.persisted_offset(TP0) is None
+    store.write(0, [(b"a", b"1"), (b"b", b"2")], 1)
+    store.write(0, [(b"a", None), (b"c", b"3")], 3)
+    assert rows_of(store) == {b"b": b"2", b"c": b"3"}
+    assert store.persisted_offset(TP0) == 3
+    assert rows_of(store, 1) == {}
+
+
+def test_a_write_that_fails_leaves_neither_rows_nor_offset(store):
+    store.write(0, [(b"a", b"1")], 1)
+    with pytest.raises(ValueError, match="bytes"):
+        store.write(0, [(b"a", b"2"), (b"b", object())], 2)
+    assert (rows_of(store), store.persisted_offset(TP0)) == ({b"a": b"1"}, 1)
+
+
+def test_the_changelog_is_applied_and_what_was_applied_is_ignored(store):
+    first = [Rec(0, b"1", b"a"), Rec(1, b"1", b"b"), Rec(2, None, b"a")]
+    assert store.apply(changelog_batch(first, 0, 4))  # offset 3 is a marker
+    assert rows_of(store) == {b"b": b"1"}
+    assert store.persisted_offset(TP0) == 3
+    again = [*first, Rec(4, b"2", b"b")]
+    assert store.apply(changelog_batch(again, 0, 5))
+    assert rows_of(store) == {b"b": b"2"}
+    assert store.apply(changelog_batch(first, 0, 4))
+    assert (rows_of(store), store.persisted_offset(TP0)) == ({b"b": b"2"}, 4)
+
+
+def test_a_batch_beyond_a_hole_is_not_applied(store):
+    store.apply(changelog_batch([Rec(0, b"1", b"a")], 0, 1))
+    assert not store.apply(changelog_batch([Rec(5, b"2", b"a")], 5, 6))
+    assert (rows_of(store), store.persisted_offset(TP0)) == ({b"a": b"1"}, 0)
+
+
+def test_a_marker_alone_moves_the_offset(store):
+    assert store.apply(changelog_batch([], 0, 2))
+    assert store.persisted_offset(TP0) == 1
+
+
+def damage_current(path):
+    (path / "CURRENT").write_text("garbage")
+
+
+def remove_current(path):
+    (path / "CURRENT").unlink()
+
+
+def flip_manifest(path):
+    flip(next(path.glob("MANIFEST*")), 20)
+
+
+def truncate_manifest(path):
+    os.truncate(next(path.glob("MANIFEST*")), 10)
+
+
+def remove_manifest(path):
+    next(path.glob("MANIFEST*")).unlink()
+
+
+def truncate_table(path):
+    os.truncate(next(path.glob("*.sst")), 10)
+
+
+def remove_table(path):
+    next(path.glob("*.sst")).unlink()
+
+
+def flip(file, at, count=8):
+    with file.open("r+b") as raw:
+        raw.seek(at)
+        found = raw.read(count)
+        raw.seek(at)
+        raw.write(bytes(byte ^ 0xFF for byte in found))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [damage_current, remove_current, flip_manifest, truncate_manifest, remove_manifest, truncate_table, remove_table],
+)
+def test_damaged_state_is_set_aside_and_begins_anew(engine, store, tmp_path, damage):
+    store.write(0, [(b"k%d" % index, bytes(50)) for index in range(1000)], 999)
+    store._dbs[0].flush()
+    store.write(1, [(b"other", b"1")], 0)
+    path = Path(store.partition_path(0))
+    for db in store._dbs.values():
+        db.close()
+    store._dbs.clear()
+    damage(path)
+
+    fresh = reopened(engine, tmp_path)
+    assert (rows_of(fresh), fresh.persisted_offset(TP0)) == ({}, None)
+    assert path.with_name(f"{path.name}.damaged").exists(), "one copy is kept for a look"
+    assert fresh.engine.metrics.seen == {"set_aside_damaged": 1}
+    assert rows_of(fresh, 1) == {b"other": b"1"}
+
+
+def test_bytes_flipped_in_the_log_of_writes_leave_an_older_state_that_is_whole(store, tmp_path):
+    for index in range(200):
+        store.write(0, [(b"k", b"%d" % index), (b"x%d" % index, bytes(100))], index)
+    path = Path(store.partition_path(0))
+    crashed = tmp_path.with_name(f"{tmp_path.name}-crashed")  # closing would flush the log into a table
+    shutil.copytree(tmp_path, crashed)
+    log = max((crashed / path.relative_to(tmp_path)).glob("*.log"), key=lambda file: file.stat().st_size)
+    assert log.stat().st_size > 10_000
+    flip(log, log.stat().st_size // 2)
+    fresh = engine_at(crashed).store(TABLE)
+    offset = fresh.persisted_offset(TP0)
+    rows = rows_of(fresh)
+    assert rows.get(b"k", b"None") == str(offset).encode()
+    assert sum(key.startswith(b"x") for key in rows) == (0 if offset is None else offset + 1)
+
+
+def test_outdated_state_is_rebuilt_and_no_copy_is_kept(engine, store, tmp_path):
+    store.write(0, [(b"a", b"1")], 0)
+    store._dbs[0].put(ALIVE_KEY, int((time.time() - 25 * 3600) * 1000).to_bytes(8, "big"))
+    fresh = reopened(engine, tmp_path)
+    assert rows_of(fresh) == {}
+    assert fresh.engine.metrics.seen == {"set_aside_outdated": 1}
+    assert not list(tmp_path.rglob("*outdated*")), "it may hold what was erased since"
+
+
+def test_idle_state_is_kept_current_only_where_it_is_followed(engine, store, monkeypatch):
+    store.write(0, [(b"a", b"1")], 0)
+    store.write(1, [(b"a", b"1")], 0)
+    before = store._dbs[0].get(ALIVE_KEY), store._dbs[1].get(ALIVE_KEY)
+    time.sleep(0.002)
+    store.touch({1})
+    assert store._dbs[0].get(ALIVE_KEY) == before[0]
+    assert store._dbs[1].get(ALIVE_KEY) > before[1]
+
+
+def test_set_aside_replaces_the_copy_of_last_time(store):
+    for value in (b"1", b"2"):
+        store.write(0, [(b"a", value)], 0)
+        store.set_aside(0, "ahead")
+    assert rows_of(store) == {}
+    assert store.persisted_offset(TP0) is None
+
+
+HOLD = """
+import sys, rocksdict
+db = rocksdict.Rdict(sys.argv[1], options=rocksdict.Options(raw_mode=True))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_database_in_use_by_another_process_is_a_sentence_and_stays_untouched(store):
+    path = Path(store.partition_path(0))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(StateUnusable, match=r"in use by another process: .*REPLAYER_DATA_DIR"):
+            store.persisted_offset(TP0)
+    finally:
+        other.communicate()
+    assert store.persisted_offset(TP0) is None
+    assert store.engine.metrics.seen == {}
+
+
+def test_a_directory_that_cannot_be_opened_is_a_sentence(store):
+    path = Path(store.partition_path(0))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("a file where a directory must be")
+    with pytest.raises(StateUnusable, match="cannot be opened"):
+        store.persisted_offset(TP0)
+    assert path.read_text().startswith("a file")
