@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
+PEERS  := benchmarks/.venv-peers/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check lint types arrows manifests bench readme lock clean
@@ -41,15 +42,23 @@ arrows: $(READY) ## who may import whom
 manifests: $(READY) ## k8s manifests and Dockerfile, offline
 	@$(BIN)/python -m pytest -q tests/k8s
 
-bench: $(READY) ## durable materialisation against its peers; writes benchmarks/results.json and RESULTS.md
+bench: $(READY) $(PEERS) ## materialisation against its peers, latency, memory; writes benchmarks/results.json and RESULTS.md
 	@$(BIN)/python -m benchmarks.run
+
+peers: $(PEERS) ## what `make bench` compares with, in an environment of its own (benchmarks/peers.txt)
+
+$(PEERS): benchmarks/peers.txt $(READY)
+	@$(BIN)/python -m venv benchmarks/.venv-peers
+	@$(BIN)/uv pip sync --quiet --python benchmarks/.venv-peers/bin/python --require-hashes benchmarks/peers.txt
+	@touch $@
 
 readme: $(READY) ## write the README's tables anew
 	@$(BIN)/python -m tests.readme_tables
 
-lock: ## resolve constraints.txt and bootstrap.txt anew
+lock: ## resolve constraints.txt, bootstrap.txt and benchmarks/peers.txt anew
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra dev pyproject.toml -o constraints.txt
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate benchmarks/peers.in -o benchmarks/peers.txt
 	@echo uv | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate - -o bootstrap.txt
 
 clean: ## remove .venv and local data
-	rm -rf $(VENV) .data build dist
+	rm -rf $(VENV) benchmarks/.venv-peers .data build dist

@@ -1,0 +1,46 @@
+"""The broker of a benchmark and its topics: made before a run, deleted behind it; no run meets another one's files."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import for_code
+
+from replayer.kafka.broker import EmbeddedBroker
+from topics.catalogue import Topic
+
+
+@contextlib.asynccontextmanager
+async def cluster(heap_mb: int = 1024) -> AsyncIterator[tuple[str, AIOKafkaAdminClient]]:
+    """An embedded broker with a temporary data directory, and an admin client."""
+    async with EmbeddedBroker(heap_mb=heap_mb) as broker:
+        admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap)
+        await admin.start()
+        try:
+            yield broker.bootstrap, admin
+        finally:
+            await admin.close()
+
+
+async def create(admin: AIOKafkaAdminClient, topics: Iterable[Topic]) -> None:
+    """Create topics with the catalogue's settings; raises KafkaError where the broker refuses."""
+    wanted = [NewTopic(topic.name, topic.partitions, 1, topic_configs=topic.config()) for topic in topics]
+    answer = await admin.create_topics(wanted)
+    for name, code, *_ in answer.topic_errors:
+        if code:
+            raise for_code(code)(name)
+    for _ in range(100):
+        if {topic.name for topic in wanted} <= set(await admin.list_topics()):
+            return
+        await asyncio.sleep(0.1)
+    raise TimeoutError("the new topics did not appear")
+
+
+async def delete(admin: AIOKafkaAdminClient, part: str) -> None:
+    """Delete every topic whose name contains `part`."""
+    doomed = [name for name in await admin.list_topics() if part in name and not name.startswith("__")]
+    if doomed:
+        await admin.delete_topics(doomed)

@@ -1,0 +1,106 @@
+"""A contender: a program, its settings as listed in the results, and one measured run of it."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient
+
+from benchmarks import cluster
+from benchmarks.contenders.job import Job
+from benchmarks.process import python_of, running, tail
+from benchmarks.rate import NotMeasurable, Rate, Sample, advances, rate
+from benchmarks.watch import Watch
+from benchmarks.worker import COMMAND, deployed
+from replayer.kafka.ports import free_port
+
+#: The program of a contender that is the product's own worker process.
+WORKER = "worker"
+
+#: How long a contender may take from its start to its first commit.
+_FIRST_COMMIT_S = 90.0
+#: Share of the log that counts: at its end a contender waits with nothing to do.
+_USABLE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """`program`: WORKER, or a module of benchmarks.contenders run in `environment`, which is product or peers.
+
+    `settings` are what it is told beyond its defaults.
+    """
+
+    name: str
+    label: str
+    program: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    environment: str = "product"
+    warm_up_s: float = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The log everybody reads: `events` records in `topic`."""
+
+    bootstrap: str
+    topic: str
+    partitions: int
+    events: int
+
+
+async def measure(contender: Contender, source: Source, admin: AIOKafkaAdminClient, seconds: float) -> Rate:
+    """One run from the log's start: its rate over `seconds` behind the warm-up, or over what the log gives.
+
+    Everything the run made (data directory, changelogs) is gone afterwards. Raises ProgramFailed, NotMeasurable.
+    """
+    end = int(source.events * _USABLE)
+    async with AsyncExitStack() as stack:
+        group, log, command, environment = await _prepare(contender, source, admin, stack)
+        watch = Watch(admin, group, source.topic, source.partitions)
+        async with running(command, log, environment) as process:
+            await watch.follow(process.pid, lambda seen: _enough(seen, contender.warm_up_s, seconds, end))
+        try:
+            return rate(watch.samples, contender.warm_up_s, end)
+        except NotMeasurable as exc:
+            raise NotMeasurable(f"{contender.label}: {exc}. Its output ends:\n{tail(log)}") from exc
+
+
+async def _prepare(
+    contender: Contender, source: Source, admin: AIOKafkaAdminClient, stack: AsyncExitStack
+) -> tuple[str, Path, Sequence[str], Mapping[str, str]]:
+    """The consumer group, the log file, the command and its environment; what has to be undone goes on the stack."""
+    if contender.program == WORKER:
+        deployment = await stack.enter_async_context(deployed(source.bootstrap, contender.name, **contender.settings))
+        group = deployment.settings.app_id
+        stack.push_async_callback(cluster.delete, admin, group)
+        return group, deployment.log, COMMAND, deployment.environment()
+    group = f"bench-{contender.name}-{secrets.token_hex(3)}"
+    directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"{group}-")))
+    stack.push_async_callback(cluster.delete, admin, group)
+    job = Job(
+        source.bootstrap,
+        source.topic,
+        source.partitions,
+        group,
+        str(directory / "data"),
+        free_port("127.0.0.1"),
+        dict(contender.settings),
+    )
+    program = f"benchmarks.contenders.{contender.program}"
+    return group, directory / "output.log", (python_of(contender.environment), "-m", program, job.as_argument()), {}
+
+
+def _enough(samples: list[Sample], warm_up_s: float, seconds: float, end: int) -> bool:
+    if not samples:
+        return False
+    seen, now = advances(samples), samples[-1].at
+    if not seen:
+        return now - samples[0].at > _FIRST_COMMIT_S
+    # A commit beyond the window closes it; a contender that commits no more is given up on.
+    return seen[-1].committed >= end or seen[-1].at >= seen[0].at + warm_up_s + seconds or now > seen[-1].at + 30.0

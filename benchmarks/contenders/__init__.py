@@ -1,0 +1,1 @@
+"""One program per contender: each reads the same topic and is measured from outside by the offsets it commits."""

@@ -1,0 +1,72 @@
+"""Plain Faust doing the same: an agent, the product's codec and reducer per event, a RocksDB table with changelog.
+
+Faust commits a source offset only behind an acknowledged changelog record: durable, as far as Faust goes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import faust
+import uvloop
+
+from benchmarks.contenders.job import Job
+from benchmarks.contenders.reducers import Reads, SourceRecord, reducer
+
+
+def create(job: Job) -> faust.App:
+    settings = dict(job.settings)
+    reduce = reducer(settings.pop("rows"))
+    table_options = settings.pop("table_options")
+    app = faust.App(
+        job.group,
+        broker=f"kafka://{job.bootstrap}",
+        store="rocksdb://",
+        datadir=job.data_dir,
+        topic_partitions=job.partitions,
+        topic_replication_factor=1,
+        topic_disable_leader=True,
+        processing_guarantee="at_least_once",
+        consumer_auto_offset_reset="earliest",
+        web_bind="127.0.0.1",
+        web_port=job.port,
+        autodiscover=False,
+        **settings,
+    )
+    source = app.topic(
+        job.topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", internal=False
+    )
+    table = app.Table(
+        "timelines", partitions=job.partitions, key_type=bytes, value_type=bytes, options=dict(table_options)
+    )
+    rows = Reads(table.get)
+
+    async def materialise(stream: Any) -> None:
+        async for event in stream.events():
+            message = event.message
+            record = SourceRecord(
+                message.topic,
+                message.partition,
+                message.offset,
+                int(message.timestamp * 1000),
+                message.key,
+                event.value,
+            )
+            for row, content in reduce(rows, record):
+                if content is None:
+                    del table[row]
+                else:
+                    table[row] = content
+
+    app.agent(source, name="materialise")(materialise)
+    return app
+
+
+def main() -> None:
+    uvloop.install()
+    app = create(Job.from_argv())
+    faust.Worker(app, loglevel="WARNING", quiet=True).execute_from_commandline()
+
+
+if __name__ == "__main__":
+    main()

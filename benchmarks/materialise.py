@@ -1,0 +1,147 @@
+"""Durable materialisation: validated events to head, rows and digest; changelog, RocksDB and offset all written.
+
+Every contender reads the same topic of the same embedded broker from its start, alone, in a process of its own, one
+after another in alternating order. Measured from outside: the slope of the group's committed offsets behind the
+warm-up. An offset counts when it is committed, which every contender does behind the broker's word for its changelog.
+Broker and contender share the machine: ratios mean something, rates are this machine's.
+
+Not measured: more than one worker, a broker elsewhere, replication, queries meanwhile.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks import cluster
+from benchmarks.contender import WORKER, Contender, Source, measure
+from benchmarks.progress import Progress
+from benchmarks.rate import Rate
+from benchmarks.results import Figure, Results
+from benchmarks.workload import ACTIVE, PER_WORKFLOW, fill, source_topic, workload
+from replayer.core import sizes
+from replayer.core.sizes import Size
+from topics.catalogue import DEFAULT_PARTITIONS
+
+_FAUST = {
+    "producer_linger": 0.02,  # seconds; 0.02 to 0.05 measured alike, 0 (the default) half as fast
+    "producer_acks": -1,
+    "producer_max_batch_size": 262144,
+    "stream_wait_empty": False,
+    "stream_buffer_maxsize": 16384,
+    "consumer_max_fetch_size": 1 << 20,
+    "broker_commit_interval": 2.8,
+    "broker_commit_every": 10000,
+    "web_enabled": False,
+    "table_options": {"driver": "rocksdict", "block_cache_size": 64 << 20, "write_buffer_size": 64 << 20},
+}
+_QUIX = {
+    "commit_interval": 5.0,
+    "broker_availability_timeout": 0,
+    "producer_extra_config": {"linger.ms": 50, "batch.size": 1 << 20, "queue.buffering.max.messages": 500_000},
+    "consumer_extra_config": {"queued.min.messages": 100_000},
+}
+
+CONTENDERS = (
+    Contender(
+        "replayer-eos", "replayer, exactly once (default)", WORKER, {"guarantee": "exactly_once"}
+    ),
+    Contender("replayer-alos", "replayer, at least once", WORKER, {"guarantee": "at_least_once"}),
+    Contender("faust", "plain Faust, the same rows", "plain_faust", {**_FAUST, "rows": "all"}),
+    Contender("faust-lean", "plain Faust, head and event row", "plain_faust", {**_FAUST, "rows": "lean"}),
+    Contender("quix", "Quix Streams, the same rows", "quix", {**_QUIX, "rows": "all"}, environment="peers"),
+    Contender(
+        "quix-eos",
+        "Quix Streams, the same rows, exactly once",
+        "quix",
+        {**_QUIX, "processing_guarantee": "exactly-once", "rows": "all"},
+        environment="peers",
+    ),
+    Contender("quix-lean", "Quix Streams, head and event row", "quix", {**_QUIX, "rows": "lean"}, environment="peers"),
+    Contender(
+        "limit",
+        "read, decode, validate; no state",
+        "limit",
+        {"max_partition_fetch_bytes": 4 << 20, "fetch_max_bytes": 52428800},
+        warm_up_s=1.0,
+    ),
+)  # fmt: skip
+
+#: Figure name without size, ours, the other.
+RATIOS = (
+    ("materialise.vs_faust", "replayer-eos", "faust"),
+    ("materialise.vs_faust_lean", "replayer-eos", "faust-lean"),
+    ("materialise.vs_quix", "replayer-alos", "quix"),
+    ("materialise.vs_quix_eos", "replayer-eos", "quix-eos"),
+    ("materialise.vs_quix_lean", "replayer-alos", "quix-lean"),
+    ("materialise.share_of_limit", "replayer-eos", "limit"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is run: `events` in the log of each size, `seconds` measured of each contender, `rounds` of everybody."""
+
+    sizes: Sequence[Size]
+    events: int
+    seconds: float
+    rounds: int
+    contenders: Sequence[str] = field(default_factory=lambda: tuple(contender.name for contender in CONTENDERS))
+
+
+async def materialise(plan: Plan, results: Results, progress: Progress) -> None:
+    """Run the plan and record rates and ratios."""
+    for size in plan.sizes:
+        rates = await _measure_size(size, plan, progress)
+        results.record(*_figures(size, plan, rates))
+
+
+async def _measure_size(size: Size, plan: Plan, progress: Progress) -> dict[str, list[Rate]]:
+    rates: dict[str, list[Rate]] = {}
+    chosen = [contender for contender in CONTENDERS if contender.name in plan.contenders]
+    async with cluster.cluster() as (bootstrap, admin):
+        source = Source(bootstrap, sizes.topic(size), DEFAULT_PARTITIONS, plan.events)
+        await cluster.create(admin, [source_topic(source.topic, source.partitions)])
+        with progress.counting(f"writing {plan.events:,} events of {size}", plan.events) as moved:
+            written = await fill(bootstrap, source.topic, source.partitions, workload(size, plan.events), moved)
+        progress.say(f"{size}: {plan.events:,} events, {written / plan.events:.0f} bytes each")
+        for number in range(plan.rounds):
+            for contender in chosen if number % 2 == 0 else reversed(chosen):
+                with progress.waiting(f"round {number + 1} of {plan.rounds}: {contender.label}"):
+                    rate = await measure(contender, source, admin, plan.seconds)
+                rates.setdefault(contender.name, []).append(rate)
+                progress.say(
+                    f"  round {number + 1}  {contender.label:36} {rate.per_second:10,.0f} events/s over "
+                    f"{rate.seconds:4.1f} s, {rate.cpu_us_per_event:5.0f} µs CPU/event, {rate.rss_mb:5.0f} MB"
+                )
+    return rates
+
+
+def _figures(size: Size, plan: Plan, rates: dict[str, list[Rate]]) -> list[Figure]:
+    described = (
+        f"{plan.events:,} events in {DEFAULT_PARTITIONS} partitions, {ACTIVE:,} workflows in turn with {PER_WORKFLOW} "
+        f"events each; {plan.rounds} rounds in alternating order, up to {plan.seconds:g} s each behind the warm-up"
+    )
+    median = {name: statistics.median(rate.per_second for rate in runs) for name, runs in rates.items()}
+    figures = []
+    for contender in CONTENDERS:
+        if contender.name not in rates:
+            continue
+        runs = rates[contender.name]
+        detail: dict[str, Any] = {
+            "label": contender.label,
+            "rounds": [float(f"{rate.per_second:.3g}") for rate in runs],
+            "cpu_us_per_event": round(statistics.median(rate.cpu_us_per_event for rate in runs), 1),
+            "rss_mb": round(max(rate.rss_mb for rate in runs)),
+            "events": sum(rate.events for rate in runs),
+            "settings": {name: value for name, value in contender.settings.items() if name != "rows"},
+            "workload": described,
+        }
+        figures.append(Figure(f"materialise.rate.{size}.{contender.name}", median[contender.name], "events/s", detail))
+    suffix = "" if size == "1KB" else "_200b"
+    for name, ours, other in RATIOS:
+        if ours in median and other in median:
+            figures.append(Figure(name + suffix, median[ours] / median[other], "x", {"of": f"{ours} / {other}"}))
+    return figures

@@ -1,0 +1,180 @@
+"""`python -m benchmarks.profile_fold`: where one event's processor time goes, stage by stage, without Kafka.
+
+Stages in µs of this process's CPU time per event: decode (validated, with canonical content), the whole fold over rows
+in memory and over RocksDB, appending its rows to record batches as the lane's producer does, and the RocksDB write.
+Then cProfile's view of the fold. Not in it: fetching, the event loop, the broker's answer, the transaction.
+"""
+
+from __future__ import annotations
+
+import cProfile
+import gc
+import pstats
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import cyclopts
+import rocksdict
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+from benchmarks.workload import workload
+from replayer.core.outcome import Rows
+from replayer.core.sizes import Size, topic
+from replayer.core.timeline import TimelineFold
+from replayer.engine.memory import RocksMemory
+from replayer.engine.rows import RocksRows
+from topics.catalogue import DEFAULT_MAX_RECORD_BYTES
+from topics.codec import Undecodable, read
+
+Written = list[tuple[bytes, bytes | None]]
+_CHANGELOG_BATCH_BYTES = 900_000
+
+
+class MemoryRows:
+    """A table in a dict: what the fold costs by itself."""
+
+    def __init__(self) -> None:
+        self.stored: dict[bytes, bytes] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        return self.stored.get(key)
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return [self.stored.get(key) for key in keys]
+
+    def scan(self, prefix: bytes, start: bytes | None = None) -> Iterator[tuple[bytes, bytes]]:
+        for key in sorted(self.stored):
+            if key.startswith(prefix) and (start is None or key >= start):
+                yield key, self.stored[key]
+
+    def write(self, rows: Written) -> None:
+        for key, value in rows:
+            if value is None:
+                self.stored.pop(key, None)
+            else:
+                self.stored[key] = value
+
+
+class SourceRecord:
+    """What the fold reads of aiokafka's ConsumerRecord."""
+
+    __slots__ = ("headers", "key", "offset", "partition", "timestamp", "topic", "value")
+
+    def __init__(self, name: str, offset: int, key: bytes, value: bytes) -> None:
+        self.topic, self.partition, self.offset, self.timestamp = name, 0, offset, 1_760_000_000_000 + offset
+        self.key, self.value, self.headers = key, value, ()
+
+
+def batches(size: Size, count: int, batch: int) -> list[list[SourceRecord]]:
+    """Batches as a lane sees them: the events of one of four partitions, i.e. a quarter of the workflows in turn."""
+    told = iter([SourceRecord(topic(size), n, k, v) for n, (k, v) in enumerate(workload(size, count, active=250))])
+    return [chunk for chunk in iter(lambda: list(islice(told, batch)), [])]
+
+
+def timed(work: Callable[[], Any], events: int) -> float:
+    """CPU microseconds per event, the collector off as far as it can be compared that way."""
+    gc.collect()
+    began = time.process_time()
+    work()
+    return (time.process_time() - began) * 1e6 / events
+
+
+def folded(
+    fold: TimelineFold, rows: Rows, write: Callable[[Written], None], told: list[list[SourceRecord]]
+) -> list[Written]:
+    out = []
+    for records in told:
+        answer = fold.fold(rows, records, 0, 1_760_000_000_000)
+        write(answer.rows)
+        out.append(answer.rows)
+    return out
+
+
+def append(written: list[Written]) -> None:
+    """Rows into Kafka record batches, as replayer.engine.producer does it."""
+    for rows in written:
+        batch = _builder()
+        for key, value in rows:
+            if batch.append(key=key, value=value, timestamp=None) is None:
+                batch.close()
+                batch = _builder()
+                batch.append(key=key, value=value, timestamp=None)
+        batch.close()
+
+
+def _builder() -> Any:
+    return BatchBuilder(_CHANGELOG_BATCH_BYTES, 0)
+
+
+class RocksTable:
+    """One partition's database, written as the engine's store writes it."""
+
+    def __init__(self, path: Path) -> None:
+        self._memory = RocksMemory(256 << 20)
+        self.db = rocksdict.Rdict(str(path), options=self._memory.options())
+        self.rows = RocksRows(self.db)
+
+    def write(self, rows: Written) -> None:
+        batch = rocksdict.WriteBatch(raw_mode=True)
+        for key, value in rows:
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, value)
+        self.db.write(batch)
+
+    def write_all(self, written: list[Written]) -> None:
+        for rows in written:
+            self.write(rows)
+
+
+def stages(size: Size, count: int, batch: int) -> dict[str, float]:
+    """µs per event of each stage."""
+    told = batches(size, count, batch)
+    fold = TimelineFold(partition_of=lambda _: 0, max_record_bytes=DEFAULT_MAX_RECORD_BYTES)
+    values = [record.value for records in told for record in records]
+    if any(isinstance(read(value), Undecodable) for value in values[:100]):
+        raise SystemExit("the workload holds what is no event")
+    memory = MemoryRows()
+    kept: list[list[Written]] = []
+    found = {
+        "decode": timed(lambda: [read(value) for value in values], count),
+        "decode + fold (rows in memory)": timed(lambda: kept.append(folded(fold, memory, memory.write, told)), count),
+        "append to record batches": timed(lambda: append(kept[0]), count),
+    }
+    with tempfile.TemporaryDirectory(prefix="profile-fold-") as directory:
+        table = RocksTable(Path(directory) / "db")
+        found["RocksDB write"] = timed(lambda: table.write_all(kept[0]), count)
+        table.db.close()
+        table = RocksTable(Path(directory) / "other")
+        both = timed(lambda: folded(fold, table.rows, table.write, told), count)
+        found["RocksDB reads"] = both - found["decode + fold (rows in memory)"] - found["RocksDB write"]
+        table.db.close()
+    found["rows per event"] = sum(map(len, kept[0])) / count
+    found["row bytes per event"] = sum(len(k) + len(v or b"") for rows in kept[0] for k, v in rows) / count
+    return found
+
+
+def main(*, events: int = 100_000, batch: int = 1000, lines: int = 25) -> None:
+    """Print the stages for both sizes and the profile of the fold for 1-KB events."""
+    sizes: tuple[Size, ...] = ("1KB", "200B")
+    for size in sizes:
+        print(f"{size}, batches of {batch}:")
+        for name, number in stages(size, events, batch).items():
+            print(f"  {name:32} {number:8.2f}")
+    told = batches("1KB", events, batch)
+    fold = TimelineFold(partition_of=lambda _: 0, max_record_bytes=DEFAULT_MAX_RECORD_BYTES)
+    memory = MemoryRows()
+    profile = cProfile.Profile()
+    profile.enable()
+    folded(fold, memory, memory.write, told)
+    profile.disable()
+    pstats.Stats(profile).sort_stats("tottime").print_stats(lines)
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)

@@ -1,0 +1,72 @@
+"""Events per second out of observed commits: pure, so that the arithmetic of every figure is tested."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class NotMeasurable(Exception):
+    """A run whose samples give no rate; the text says what was missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What was seen at one poll: seconds on a monotonic clock, the group's committed offsets added up, and the
+    contender's processor seconds and resident bytes so far."""
+
+    at: float
+    committed: int
+    cpu_s: float
+    rss: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """`events` durable within `seconds`, and what they cost the contender's process."""
+
+    events: int
+    seconds: float
+    cpu_us_per_event: float
+    rss_mb: float
+
+    @property
+    def per_second(self) -> float:
+        return self.events / self.seconds
+
+
+def advances(samples: Sequence[Sample]) -> list[Sample]:
+    """The samples at which the committed sum had grown: the first sight of each value."""
+    seen: list[Sample] = []
+    for sample in samples:
+        if sample.committed > (seen[-1].committed if seen else 0):
+            seen.append(sample)
+    return seen
+
+
+def window(samples: Sequence[Sample], warm_up_s: float, end: int) -> list[Sample]:
+    """The commits that count: from the first one at least `warm_up_s` after the very first, up to offset sum `end`.
+
+    `end` lies below the end of the log: there a contender waits for its next commit with nothing left to do.
+    """
+    seen = [sample for sample in advances(samples) if sample.committed <= end]
+    return [sample for sample in seen if sample.at >= seen[0].at + warm_up_s]
+
+
+def rate(samples: Sequence[Sample], warm_up_s: float, end: int) -> Rate:
+    """The slope between the first and the last commit that count.
+
+    Each end is seen up to one polling interval late, so the error is at most that interval over the window.
+    Raises NotMeasurable with fewer than two commits.
+    """
+    counted = window(samples, warm_up_s, end)
+    if len(counted) < 2:
+        raise NotMeasurable(f"{len(counted)} commits after a warm-up of {warm_up_s} s; two are needed")
+    first, last = counted[0], counted[-1]
+    events = last.committed - first.committed
+    return Rate(
+        events,
+        last.at - first.at,
+        cpu_us_per_event=(last.cpu_s - first.cpu_s) * 1e6 / events,
+        rss_mb=max(sample.rss for sample in counted) / 2**20,
+    )

@@ -1,0 +1,145 @@
+"""RESULTS.md from results.json. Nothing in it is written by hand; a test holds the two together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.process import ROOT
+from benchmarks.results import Recorded, load
+
+REPORT = ROOT / "benchmarks" / "RESULTS.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A figure people ask for by name. `at_least` is its target where there is one."""
+
+    name: str
+    says: str
+    at_least: float | None = None
+
+
+NAMED = (
+    Named("materialise.vs_faust", "replayer against plain Faust keeping the same rows, 1-KB events", 8.0),
+    Named("materialise.vs_faust_200b", "the same, 200-byte events", 8.0),
+    Named("materialise.vs_faust_lean", "against plain Faust keeping head and event row only, 1-KB events"),
+    Named("materialise.vs_faust_lean_200b", "the same, 200-byte events"),
+    Named("materialise.vs_quix", "replayer against Quix Streams keeping the same rows, 1-KB events", 1.5),
+    Named("materialise.vs_quix_200b", "the same, 200-byte events", 1.5),
+    Named("materialise.vs_quix_eos", "both exactly once, the same rows, 1-KB events"),
+    Named("materialise.vs_quix_eos_200b", "the same, 200-byte events"),
+    Named("materialise.vs_quix_lean", "against Quix Streams keeping head and event row only, 1-KB events"),
+    Named("materialise.vs_quix_lean_200b", "the same, 200-byte events"),
+    Named("materialise.share_of_limit", "replayer as a share of read + decode + validate, 1-KB events"),
+    Named("materialise.share_of_limit_200b", "the same, 200-byte events"),
+    Named("latency.p50_ms", "event to queryable at 500 events/s, median"),
+    Named("latency.p99_ms", "event to queryable at 500 events/s, 99th percentile"),
+    Named("memory.rss_mb_after_1m", "resident memory of a worker after 1,000,000 events"),
+)
+
+_PREAMBLE = """\
+# Results
+
+Made from `results.json` by `python -m benchmarks.report`; every figure there carries its command, commit, machine and
+date. Broker, producer and contender share the machine, so a ratio says more than a rate. What is measured and what is
+not stands at the top of each module of `benchmarks/`.
+"""
+
+
+def render(recorded: Recorded) -> str:
+    """The whole page."""
+    if not recorded:
+        return f"{_PREAMBLE}\nNo figure has been recorded yet: run `make bench`.\n"
+    known = [named for named in NAMED if named.name in recorded]
+    parts = [_PREAMBLE]
+    if known:
+        parts += [
+            "## Figures\n",
+            _table(("figure", "", "target", "what"), [_figure(n, recorded[n.name]) for n in known]),
+        ]
+    for size in ("1KB", "200B"):
+        prefix = f"materialise.rate.{size}."
+        rates = {name: entry for name, entry in recorded.items() if name.startswith(prefix)}
+        if rates:
+            parts += [f"## Durable materialisation, {size} events\n", _rates(rates)]
+    series = {name: entry for name, entry in recorded.items() if name.startswith("memory.")}
+    if series:
+        rows = [(f"`{name}`", _number(entry)) for name, entry in series.items()]
+        parts += ["## Memory\n", _table(("figure", ""), rows)]
+    parts += ["## How each was made\n", _provenance(recorded)]
+    return "\n".join(parts)
+
+
+def _figure(named: Named, entry: dict[str, Any]) -> tuple[str, ...]:
+    target = "" if named.at_least is None else f"≥ {named.at_least:g} ×"
+    if named.at_least is not None:
+        target += " (met)" if entry["ratio"] >= named.at_least else " (**not met**)"
+    return f"`{named.name}`", _number(entry), target, named.says
+
+
+def _number(entry: dict[str, Any]) -> str:
+    if "ratio" in entry:
+        return f"{entry['ratio']:.3g} ×"
+    value = entry["value"]
+    return f"{value:,.0f} {entry['unit']}" if value >= 1000 else f"{value:g} {entry['unit']}"
+
+
+def _rates(rates: Recorded) -> str:
+    ordered = sorted(rates.values(), key=lambda entry: -float(entry["value"]))
+    rows = [
+        (
+            entry["detail"]["label"],
+            f"{entry['value']:,.0f}",
+            ", ".join(f"{one:,.0f}" for one in entry["detail"]["rounds"]),
+            f"{entry['detail']['cpu_us_per_event']:.0f}",
+            f"{entry['detail']['rss_mb']:.0f}",
+        )
+        for entry in ordered
+    ]
+    table = _table(("contender", "events/s (median)", "rounds", "its CPU, µs/event", "peak RSS, MB"), rows)
+    settings = [f"- {entry['detail']['label']}: {_settings(entry['detail']['settings'])}" for entry in ordered]
+    workload = ordered[0]["detail"]["workload"]
+    return f"{table}\nWorkload: {workload}.\n\nSettings beyond the defaults:\n\n" + "\n".join(settings) + "\n"
+
+
+def _settings(settings: dict[str, Any]) -> str:
+    return ", ".join(f"`{name}={value}`" for name, value in settings.items()) or "none"
+
+
+def _provenance(recorded: Recorded) -> str:
+    made: dict[tuple[str, ...], list[str]] = {}
+    for name, entry in recorded.items():
+        key = (entry["command"], entry["code_commit"], entry["date"], entry["machine"])
+        made.setdefault(key, []).append(name)
+    rows = [
+        (
+            f"`{command}`",
+            f"`{commit[:12]}{'+changes' if commit.endswith('+changes') else ''}`",
+            date,
+            on,
+            _families(names),
+        )
+        for (command, commit, date, on), names in made.items()
+    ]
+    return _table(("command", "commit", "date", "machine", "figures"), rows)
+
+
+def _families(names: Iterable[str]) -> str:
+    return ", ".join(sorted({name.rpartition(".")[0] for name in names}))
+
+
+def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [header, tuple("---" for _ in header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def write(results: Path | None = None, report: Path = REPORT) -> None:
+    """Render what is recorded."""
+    report.write_text(render(load(results) if results is not None else load()), "utf-8")
+
+
+if __name__ == "__main__":
+    write()

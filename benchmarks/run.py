@@ -1,0 +1,102 @@
+"""`python -m benchmarks.run`: everything, or one part of it. Results go to benchmarks/results.json and RESULTS.md."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import cyclopts
+import uvloop
+
+from benchmarks import report
+from benchmarks.latency import latency
+from benchmarks.materialise import CONTENDERS, Plan, materialise
+from benchmarks.memory import memory
+from benchmarks.progress import Progress
+from benchmarks.results import RESULTS, Results
+from benchmarks.workload import SIZES
+from replayer.core.sizes import Size
+
+app = cyclopts.App(name="python -m benchmarks.run", help=__doc__)
+
+
+Work = Callable[[Results, Progress], Coroutine[Any, Any, None]]
+
+
+def _perform(out: Path, work: Work) -> None:
+    results = Results(f"python -m benchmarks.run {shlex.join(sys.argv[1:])}".strip(), out)
+    uvloop.run(work(results, Progress()))
+    report.write(out, out.with_name("RESULTS.md"))
+
+
+@app.command(name="materialise")
+def materialise_command(
+    *,
+    events: int = 1_000_000,
+    seconds: float = 20.0,
+    rounds: int = 3,
+    sizes: tuple[Size, ...] = SIZES,
+    contenders: tuple[str, ...] = tuple(contender.name for contender in CONTENDERS),
+    out: Path = RESULTS,
+) -> None:
+    """Durable materialisation against plain Faust, Quix Streams and the limit.
+
+    Args:
+        events: in the log of each size.
+        seconds: measured of each contender in each round, behind its warm-up.
+        rounds: of everybody, in alternating order; the median counts.
+        sizes: 1KB, 200B or both.
+        contenders: by name; ratios are recorded where both sides took part.
+        out: where the figures are merged into; RESULTS.md is made beside it.
+    """
+    plan = Plan(sizes, events, seconds, rounds, contenders)
+
+    def work(results: Results, progress: Progress) -> Coroutine[Any, Any, None]:
+        return materialise(plan, results, progress)
+
+    _perform(out, work)
+
+
+@app.command(name="latency")
+def latency_command(
+    *,
+    rate: int = 500,
+    seconds: float = 60.0,
+    guarantees: tuple[str, ...] = ("exactly_once", "at_least_once"),
+    out: Path = RESULTS,
+) -> None:
+    """Event to queryable, through a real worker process.
+
+    Args:
+        rate: events a second.
+        seconds: measured, behind a warm-up of ten.
+        guarantees: exactly_once, at_least_once or both.
+        out: where the figures are merged into.
+    """
+    _perform(out, lambda results, progress: latency(rate, seconds, guarantees, results, progress))
+
+
+@app.command(name="memory")
+def memory_command(*, events: int = 1_000_000, out: Path = RESULTS) -> None:
+    """Resident memory of a worker.
+
+    Args:
+        events: folded in all; read at a quarter, half and all of them.
+        out: where the figures are merged into.
+    """
+    _perform(out, lambda results, progress: memory(events, results, progress))
+
+
+@app.default
+def everything() -> None:
+    """All of it, one after the other, as `make bench` does: about 40 minutes on 2 cores."""
+    materialise_command()
+    latency_command()
+    memory_command()
+
+
+if __name__ == "__main__":
+    app()

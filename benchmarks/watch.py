@@ -1,0 +1,59 @@
+"""Watches a contender from outside: its group's committed offsets, its processor time, its memory."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
+
+from benchmarks.rate import Sample
+
+POLL_S = 0.1
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of all threads so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def resident_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1]) * _PAGE
+
+
+class Watch:
+    """The committed offsets of one group on one topic."""
+
+    def __init__(self, admin: AIOKafkaAdminClient, group: str, topic: str, partitions: int) -> None:
+        self._admin, self._group = admin, group
+        self._tps = [TopicPartition(topic, partition) for partition in range(partitions)]
+        self._coordinator: int | None = None
+        self.samples: list[Sample] = []
+
+    async def committed(self) -> int:
+        """The offsets of all partitions added up; 0 while the broker knows of none."""
+        try:
+            if self._coordinator is None:
+                self._coordinator = await self._admin.find_coordinator(self._group)
+            found = await self._admin.list_consumer_group_offsets(self._group, self._coordinator, self._tps)
+        except KafkaError:
+            self._coordinator = None
+            return 0
+        return sum(max(0, position.offset) for position in found.values())
+
+    async def follow(self, pid: int, enough: Callable[[list[Sample]], bool]) -> None:
+        """Poll until `enough` says so. Raises FileNotFoundError where the process is gone."""
+        loop = asyncio.get_running_loop()
+        while not enough(self.samples):
+            began = loop.time()
+            committed = await self.committed()
+            # The answer was true somewhere between question and answer; the later instant is the safe one.
+            self.samples.append(Sample(loop.time(), committed, cpu_seconds(pid), resident_bytes(pid)))
+            await asyncio.sleep(max(0.0, POLL_S - (loop.time() - began)))

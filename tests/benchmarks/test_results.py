@@ -1,0 +1,79 @@
+"""Figures are recorded with what made them, and RESULTS.md says what results.json says. No benchmark runs here."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+
+from benchmarks import report
+from benchmarks.materialise import CONTENDERS, RATIOS
+from benchmarks.results import RESULTS, Figure, Results, load
+
+ENTRY = {"unit", "command", "code_commit", "machine", "date"}
+
+
+def test_the_report_is_in_step_with_the_results() -> None:
+    assert report.REPORT.read_text("utf-8") == report.render(load(RESULTS)), "run: python -m benchmarks.report"
+
+
+def test_every_recorded_figure_says_how_it_was_made() -> None:
+    for name, entry in load(RESULTS).items():
+        assert entry.keys() >= ENTRY, name
+        assert ("ratio" in entry) != ("value" in entry), name
+        assert entry["command"].startswith("python -m benchmarks."), name
+        date.fromisoformat(entry["date"])
+
+
+def test_a_figure_replaces_its_former_self_and_leaves_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    Results("python -m benchmarks.run a", path).record(
+        Figure("x.one", 1.23456, "x"), Figure("x.two", 98_765.0, "events/s")
+    )
+    Results("python -m benchmarks.run b", path).record(Figure("x.one", 2.0, "x", {"of": "ours / theirs"}))
+    recorded = json.loads(path.read_text("utf-8"))
+    assert recorded["x.one"]["ratio"] == 2.0
+    assert recorded["x.one"]["command"].endswith(" b")
+    assert recorded["x.one"]["detail"] == {"of": "ours / theirs"}
+    assert recorded["x.two"]["value"] == 98_800.0  # three digits: no more is known
+    assert recorded["x.two"]["command"].endswith(" a")
+    assert all(entry.keys() >= ENTRY for entry in recorded.values())
+
+
+def test_the_report_shows_figures_targets_rates_and_settings(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    detail = {
+        "label": "plain Faust",
+        "rounds": [1000.0, 1100.0, 1200.0],
+        "cpu_us_per_event": 450.0,
+        "rss_mb": 170,
+        "settings": {"producer_linger": 0.02},
+        "workload": "1,000 events",
+    }
+    Results("python -m benchmarks.run", path).record(
+        Figure("materialise.vs_faust", 9.0, "x"),
+        Figure("materialise.vs_quix", 1.2, "x"),
+        Figure("materialise.rate.1KB.faust", 1100.0, "events/s", detail),
+        Figure("latency.p99_ms", 42.5, "ms"),
+        Figure("memory.rss_mb_after_1m", 300.0, "MB"),
+    )
+    report.write(path, tmp_path / "RESULTS.md")
+    page = (tmp_path / "RESULTS.md").read_text("utf-8")
+    assert "| `materialise.vs_faust` | 9 × | ≥ 8 × (met) |" in page
+    assert "| `materialise.vs_quix` | 1.2 × | ≥ 1.5 × (**not met**) |" in page
+    assert "| plain Faust | 1,100 | 1,000, 1,100, 1,200 | 450 | 170 |" in page
+    assert "`producer_linger=0.02`" in page
+    assert "| `latency.p99_ms` | 42.5 ms |" in page
+    assert "`python -m benchmarks.run`" in page
+
+
+def test_no_figure_is_no_page_of_figures() -> None:
+    assert "No figure has been recorded yet" in report.render({})
+
+
+def test_every_ratio_is_of_contenders_that_exist_and_is_reported() -> None:
+    names = {contender.name for contender in CONTENDERS}
+    shown = {named.name for named in report.NAMED}
+    for name, ours, other in RATIOS:
+        assert {ours, other} <= names
+        assert {name, f"{name}_200b"} <= shown
