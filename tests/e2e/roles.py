@@ -1,0 +1,118 @@
+"""The roles as processes: started, asked and killed as an operator would."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from replayer.kafka.ports import free_port
+
+HOST = "127.0.0.1"
+
+
+def until(condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {what}"
+        time.sleep(0.05)
+
+
+@dataclass
+class Role:
+    """One process of a role, on a web port and a data directory that stay its own when it is started again."""
+
+    name: str
+    environment: dict[str, str]
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.environment['REPLAYER_WEB_PORT']}"
+
+    def start(self) -> None:
+        with self.log.open("ab") as out:
+            command = [sys.executable, "-m", "replayer.cli", self.name]
+            self.process = subprocess.Popen(command, env=self.environment, stdout=out, stderr=subprocess.STDOUT)
+
+    def ready(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.log.read_text()[-4000:]
+        return self.get("/readyz")[0] == 200
+
+    def get(self, path: str) -> tuple[int, Any]:
+        """Status and JSON body; 0 where nobody listens."""
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=5) as response:
+                return response.status, json.loads(response.read())
+        except urllib.error.HTTPError as answered:
+            with answered:
+                return answered.code, None
+        except OSError:
+            return 0, None
+
+    def kill(self) -> None:
+        """kill -9."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self, timeout_s: float = 30.0) -> int:
+        """SIGTERM; answers with the exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout_s)
+
+
+def environment(broker: str, app_id: str, data_dir: Path, **settings: str) -> dict[str, str]:
+    """What a role is started with; no REPLAYER_ variable of this process reaches it."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("REPLAYER_")}
+    own = {
+        "BROKER": broker,
+        "APP_ID": app_id,
+        "DATA_DIR": str(data_dir),
+        "WEB_PORT": str(free_port(HOST)),
+        "LOG_FORMAT": "json",
+        **settings,
+    }
+    return kept | {f"REPLAYER_{name}": value for name, value in own.items()}
+
+
+@contextmanager
+def running(*roles: Role) -> Iterator[None]:
+    """Started and ready; whatever still lives at the end is killed."""
+    try:
+        for role in roles:
+            role.start()
+        for role in roles:
+            until(role.ready, f"{role.name} ready")
+        yield
+    finally:
+        for role in roles:
+            if role.process is not None and role.process.poll() is None:
+                role.kill()
+
+
+def command(environment: dict[str, str], *arguments: str) -> Any:
+    """Run `replayer ...` to its end; answers with what it printed as JSON, where it did."""
+    done = subprocess.run(
+        [sys.executable, "-m", "replayer.cli", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout) if done.stdout.startswith("{") else done.stdout

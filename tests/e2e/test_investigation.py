@@ -1,0 +1,153 @@
+"""An investigation over 100,000 records, its investigator killed midway: as processes, over the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+
+from replayer.kafka.admin import LogAdmin
+from replayer.kafka.partitioner import partition_of
+from replayer.kafka.reader import LogReader
+from tests.e2e.roles import Role, command, environment, running, until
+from topics.catalogue import DEFAULT_PARTITIONS, SOURCES
+from topics.codec import Undecodable, encode
+from topics.families.policy import PolicyEvaluated
+from topics.results import ReplayResult, TerminalRecord, add_digests, decode_result, digest_hex, result_digest
+
+pytestmark = pytest.mark.broker
+
+EVENTS = 100_000
+NAMES = [topic.name for topic in SOURCES]
+At = tuple[str, int, int]
+
+
+async def feed(broker: str, tag: str) -> set[At]:
+    """EVENTS events of 500 workflows over all sources, in batches; answers with where they stand."""
+    template = encode(
+        PolicyEvaluated(policy_id="pii", outcome="allow"),
+        event_id="@event@",
+        workflow_id="@workflow@",
+        occurred_at=datetime(2025, 3, 1, tzinfo=UTC),
+        tenant_id=tag,
+        source="guard",
+        agent_id="support",
+    )
+    producer = AIOKafkaProducer(bootstrap_servers=broker, max_batch_size=256 << 10)
+    await producer.start()
+    waiting: dict[TopicPartition, list[tuple[bytes, bytes]]] = {}
+    for n in range(EVENTS):
+        workflow = f"{tag}-{n % 500}".encode()
+        value = template.replace(b"@event@", f"{tag}-{n}".encode()).replace(b"@workflow@", workflow)
+        tp = TopicPartition(NAMES[n % len(NAMES)], partition_of(workflow, DEFAULT_PARTITIONS))
+        waiting.setdefault(tp, []).append((workflow, value))
+    where: set[At] = set()
+    for tp, records in waiting.items():
+        for start in range(0, len(records), 500):
+            batch = producer.create_batch()
+            for key, value in records[start : start + 500]:
+                assert batch.append(key=key, value=value, timestamp=None) is not None
+            base = (await (await producer.send_batch(batch, tp.topic, partition=tp.partition))).offset
+            where |= {(tp.topic, tp.partition, base + n) for n in range(batch.record_count())}
+    await producer.stop()
+    assert len(where) == EVENTS
+    return where
+
+
+async def committed(broker: str, group: str) -> dict[TopicPartition, int]:
+    async with LogAdmin([broker]) as admin:
+        return {tp: offset for tp, offset in (await admin.committed(group)).items() if tp.topic in NAMES}
+
+
+async def groups(broker: str) -> set[str]:
+    async with LogAdmin([broker]) as admin:
+        return set(await admin.groups())
+
+
+async def written(broker: str, replay_id: str, location: dict[str, object]) -> list[ReplayResult | TerminalRecord]:
+    """The replay's records from its first result to the end of the topic: also what may stand behind its end."""
+    tp = TopicPartition(str(location["topic"]), int(str(location["partition"])))
+    found: list[ReplayResult | TerminalRecord] = []
+    async with LogAdmin([broker]) as admin, LogReader([broker]) as reader:
+        ends = await admin.end_offsets([tp])
+        async for batch in reader.read({tp: (int(str(location["first_offset"])), ends[tp])}):
+            for record in batch.records:
+                if record.key == replay_id.encode():
+                    said = decode_result(record.value)
+                    assert not isinstance(said, Undecodable), said
+                    found.append(said)
+    return found
+
+
+def test_a_killed_investigator_completes_without_help_and_the_live_consumers_never_notice(
+    broker: str, unique: Callable[[str], str], tmp_path: Path
+) -> None:
+    app_id, replay_id = unique("app"), unique("incident")
+    settings = environment(broker, app_id, tmp_path / "worker")
+    worker = Role("worker", settings, tmp_path / "worker.log")
+    investigator = Role(
+        "investigator",
+        # Replays that other tests of this run have asked for are taken up too: they must not be in the way.
+        environment(broker, app_id, tmp_path / "investigator", INVESTIGATOR_MAX_CONCURRENT="20"),
+        tmp_path / "investigator.log",
+    )
+    command(settings, "topics", "create")
+    since = datetime.now(UTC) - timedelta(milliseconds=1)
+    time.sleep(0.01)
+    fed = asyncio.run(feed(broker, replay_id))
+    last = {
+        tp: max(offset for topic, partition, offset in fed if (topic, partition) == tp) for tp in {at[:2] for at in fed}
+    }
+
+    with running(worker, investigator):
+
+        def folded() -> bool:
+            offsets = asyncio.run(committed(broker, app_id))
+            return all(offsets.get(TopicPartition(*tp), 0) > offset for tp, offset in last.items())
+
+        until(folded, "the worker has folded all events", 120)
+        live = asyncio.run(committed(broker, app_id))
+        everyone = {name for name in asyncio.run(groups(broker)) if not name.startswith("replayer-inv-")}
+        command(
+            settings, "replay", "start", "--everything", "--since", since.isoformat(), "--id", replay_id,
+            "--name", "INC-7", "--purpose", "a test", "--rate", "25000", "--json",
+        )  # fmt: skip
+
+        def shown() -> dict[str, object]:
+            return worker.get(f"/v1/replays/{replay_id}")[1] or {}
+
+        until(lambda: int(str(shown().get("matched", 0))) >= EVENTS // 5, "a fifth of the results", 60)
+        investigator.kill()
+        time.sleep(0.5)
+        halfway = shown()
+        assert halfway["state"] == "RUNNING"
+        assert int(str(halfway["matched"])) < EVENTS
+        investigator.start()
+        until(lambda: shown().get("state") not in ("PLANNED", "RUNNING", None), "the replay has ended", 120)
+
+        replay = shown()
+        assert replay["state"] == "COMPLETED"
+        assert replay["coverage"]["complete"]  # type: ignore[index]
+        *results, end = asyncio.run(written(broker, replay_id, replay["results"]))  # type: ignore[arg-type]
+        assert isinstance(end, TerminalRecord)
+        assert all(isinstance(result, ReplayResult) for result in results)
+        places = [(it.position.topic, it.position.partition, it.position.offset) for it in results]  # type: ignore[union-attr]
+        assert len(places) == len(set(places)) == EVENTS
+        assert set(places) == fed
+        shares = [result_digest(*place, it.sha256) for place, it in zip(places, results, strict=True)]  # type: ignore[union-attr]
+        assert digest_hex(add_digests(*shares)) == end.digest == replay["digest"]
+        assert end.count == EVENTS
+        assert command(settings, "replay", "show", replay_id, "--url", worker.url, "--json")["state"] == "COMPLETED"
+
+        until(lambda: f"replayer-inv-{replay_id}" not in asyncio.run(groups(broker)), "its group is gone", 30)
+        assert asyncio.run(committed(broker, app_id)) == live
+        assert everyone <= asyncio.run(groups(broker))
+        assert investigator.stop() == 0
+        assert worker.stop() == 0
+    for role in (worker, investigator):
+        assert "Traceback" not in role.log.read_text()
