@@ -1,1 +1,1 @@
-"""PURE. Every decision, as functions and small state machines: no Faust, Kafka, asyncio, clock, randomness or environment."""
+"""PURE. Every decision, as functions: no Faust, Kafka, asyncio, clock, randomness or environment."""

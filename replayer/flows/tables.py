@@ -32,7 +32,7 @@ def timelines(partitions: int, partition_of: Callable[[bytes, int], int], max_re
 
 
 def replays(partitions: int, partition_of: Callable[[bytes, int], int], max_record_bytes: int) -> TableSpec:
-    """The worker's table of investigations, for the views. What is no command or progress becomes a dead letter here."""
+    """The worker's table of investigations, for the views. What is neither command nor progress is buried here."""
     return TableSpec(
         REPLAYS,
         _REPLAY_TOPICS,
