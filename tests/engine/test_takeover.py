@@ -1,0 +1,55 @@
+"""Two workers: a rebalance in mid-stream, and one that sleeps through the loss of its partitions."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+from tests.engine.workers import Field, read_all, until
+
+
+async def test_exact_through_a_rebalance_and_a_zombie(broker, unique, tmp_path):
+    # Slow steps: there is one at hand whenever the worker is stopped, and its transaction is open or about to be.
+    async with Field(broker, unique("takeover"), tmp_path, slow_s=0.02, batch_max_records=50) as field:
+        first = field.worker("w1")
+        await field.ready()
+        stream = asyncio.create_task(field.send(15_000, rate=1500))
+
+        second = field.worker("w2")
+        await until(lambda: _shared(field), what="a partition for each")
+        await until(lambda: _above(field, 1000), what="records by both")
+
+        first.send(signal.SIGSTOP)
+        await until(lambda: _owns(second, 2), 20, what=f"the second owns both\n{second.log[-3000:]}")
+        before = (await second.state())["partitions"]
+        await until(lambda: _moved(second, before), what="the second goes on")
+        first.send(signal.SIGCONT)
+        assert await first.ended() != 0, "a zombie with a step at hand ends"
+        assert "the worker ends" in first.log
+        assert "the group has gone on without this worker" in first.log
+
+        first.start()
+        await until(lambda: _shared(field), what="a partition for each again")
+        await stream
+        await field.all_counted()
+        rows = [record for record in await read_all(broker, field.changelog) if record.key.startswith(b"e")]
+        assert len(rows) == len({record.key for record in rows}) == field.sent, "the zombie's rows were not kept"
+
+
+async def _above(field, count):
+    return await field.events() > count
+
+
+async def _shared(field):
+    states = [await worker.state() for worker in field.workers.values()]
+    return all(state and state["ready"] and len(state["partitions"]) == 1 for state in states)
+
+
+async def _owns(worker, count):
+    state = await worker.state()
+    return state and state["ready"] and len(state["partitions"]) == count
+
+
+async def _moved(worker, before):
+    state = await worker.state()
+    return state and all(state["partitions"][p]["events"] > before[p]["events"] for p in before)
