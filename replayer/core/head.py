@@ -1,7 +1,7 @@
 """The head of a workflow: what is known of it at a glance, and how an event changes it.
 
-All of it is free of the order in which events arrived, except the arrival marks: `late`, `duplicates`, `commit_us`
-and `applied`. What can be said only once goes to the event that is latest by (occurred, event_id, variant).
+All of it is free of the order in which events arrived, except the arrival marks: `late`, `duplicates`, `commit_us`,
+`applied` and `reached`. What can be said only once goes to the event that is latest by (occurred, event_id, variant).
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ class Head(msgspec.Struct, array_like=True, gc=False):
     duplicates: int = 0
     commit_us: int = 0  # of the last event folded; strictly increasing within the workflow
     applied: dict[str, int] = {}  # next offset by topic
+    reached: dict[str, int] = {}  # latest occurred_us seen by topic: what is before it there came late
 
 
 _encode = msgspec.msgpack.Encoder().encode

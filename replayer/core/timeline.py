@@ -5,6 +5,8 @@ What holds (design, section 4, promises 3, 4, 7, 8):
     content under the same id a variant: both stand, the workflow is marked as in conflict;
   - a source position counts once. The head keeps the positions it has applied, and so does every decision: where the
     changelog has the rows of a batch up to any cut, folding the batch again completes it and counts nothing twice;
+  - late is what occurred before something that stands earlier in the same log: an order its producer gave. Between logs
+    there is none to be late against, and a rebuild, which reads them in another turn, gives the same marks;
   - a workflow's first event decides that its partition is the right one: else it is a dead letter, `misrouted`.
 """
 
@@ -179,10 +181,13 @@ class _Batch:
             return
         projection = projected(event, content)
         marks = FUTURE if event.future else 0
-        if rank[0] < head.last_us:
+        reached = head.reached.get(record.topic)
+        if reached is not None and rank[0] < reached:
             marks |= LATE
             head.late += 1
             self._counts["late"] += 1
+        else:
+            head.reached[record.topic] = rank[0]
         # Never back, never twice the same: a reader that goes by it loses nothing that is added behind it.
         head.commit_us = max(record.timestamp * 1000, head.commit_us + 1)
         projection_hash = content_hash if projection is content else _sha256(projection).digest()

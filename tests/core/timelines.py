@@ -17,7 +17,7 @@ from replayer.core.rows import DECISION
 from replayer.core.timeline import TimelineFold
 
 TOPICS = ("workflow-events", "model-invocations", "tool-events")
-ARRIVAL = ("late", "duplicates", "commit_us", "applied")
+ARRIVAL = ("late", "duplicates", "commit_us", "applied", "reached")
 
 _DATA: dict[str, list[dict[str, Any]]] = {
     "workflow.request_received": [{}, {"channel": "chat"}],
