@@ -65,6 +65,17 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | No
     return made
 
 
+def facts(rows: Iterable[tuple[str, str]]) -> Table:
+    """What is known about one thing, a line each."""
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table.grid(padding=(0, 2, 0, 0))
+    for label, value in rows:
+        made.add_row(Text(label, "dim"), Text(clean(value)))
+    return made
+
+
 def progress(description: str) -> Progress:
     """A progress bar on stderr that goes away when it is done; silent where nobody watches stderr."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn

@@ -104,6 +104,9 @@ def _events(members: Sequence[Item]) -> Table:
     grid.add_column(justify="left", no_wrap=True, style="dim")
     grid.add_column(justify="right", no_wrap=True, style="dim", min_width=9)
     grid.add_column(no_wrap=True, min_width=16)
+    marked = any(map(_odd, members))
+    if marked:
+        grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
     days = {item["occurred_at"][:10] for item in members}
     times = [_when(item["occurred_at"]) for item in members]
@@ -114,16 +117,14 @@ def _events(members: Sequence[Item]) -> Table:
             f"{moment:%m-%d} {clock}" if len(days) > 1 else clock,
             "" if passed is None else f"+{wording.duration(passed)}" if passed >= 0 else wording.duration(passed),
             Text(f"{wording.sign(item['event_type'])} {wording.word(item['event_type'])}", _style(item)),
-            _told(item),
+            *([Text(_odd(item), "bold yellow")] if marked else []),
+            Text(wording.said(item["event_type"], item["data"]), _style(item)),
         )
     return grid
 
 
-def _told(item: Item) -> Text:
-    told = Text(wording.said(item["event_type"], item["data"]), _style(item) if item["event_type"] in _LOUD else "")
-    for mark in wording.marks(item.get("marks") or {}):
-        told.append(f"  ⚠ {mark}", "bold yellow")
-    return told
+def _odd(item: Item) -> str:
+    return " ".join(f"⚠ {mark}" for mark in wording.marks(item.get("marks") or {}))
 
 
 def _style(item: Item) -> str:

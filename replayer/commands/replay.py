@@ -220,7 +220,7 @@ def described(answer: dict[str, Any]) -> Table:
         ("took", lasted),
         ("error", answer["error"]),
     ]
-    return output.table(("", ""), [(label, value) for label, value in rows if value])
+    return output.facts([(label, value) for label, value in rows if value])
 
 
 def _coverage(partitions: list[dict[str, Any]]) -> Table:

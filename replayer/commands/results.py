@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from replayer.commands import output
+from replayer.commands import output, wording
 from replayer.commands.failures import CommandFailed, Exit
 from replayer.commands.options import Broker, Json, Url
 from replayer.commands.replay import ReplayId
 from replayer.commands.views import views
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from replayer.settings import Settings
     from topics.results import ReplayResult, TerminalRecord
 
@@ -91,19 +94,64 @@ class Tally:
         return f"{self.terminal.state}: {self.count} results, digest {self.terminal.digest[:16]}… verified{held}."
 
 
+class Summary:
+    """What was found, workflow by workflow: the overview an investigation begins with."""
+
+    def __init__(self) -> None:
+        self._workflows: dict[tuple[str, str], dict[str, Counter[str]]] = {}
+
+    def add(self, record: ReplayResult | TerminalRecord) -> None:
+        from topics.results import ReplayResult
+
+        if not isinstance(record, ReplayResult):
+            return
+        event, data = record.event, record.event.data or {}
+        told = self._workflows.setdefault((event.tenant_id, event.workflow_id), {})
+        for column, value in (
+            ("events", "events"),
+            ("prompts", wording.template(data.get("prompt_template"))),
+            ("policy", data.get("outcome") if event.event_type == "policy.evaluated" else None),
+            ("overridden", _override(data) if event.event_type == "workflow.human_override" else None),
+            ("feedback", data.get("label") if event.event_type == "feedback.received" else None),
+        ):
+            if value:
+                told.setdefault(column, Counter())[str(value)] += 1
+
+    def table(self) -> Table:
+        """One row a workflow."""
+        columns = ("prompts", "policy", "overridden", "feedback")
+        rows = [
+            (tenant, workflow, str(told["events"]["events"]), *(_counted(told.get(column)) for column in columns))
+            for (tenant, workflow), told in sorted(self._workflows.items())
+        ]
+        return output.table(("tenant", "workflow", "events", *columns), rows)
+
+
+def _override(data: dict[str, Any]) -> str:
+    return (
+        f"{data.get('action', '')} ({data['reason_code']})" if data.get("reason_code") else str(data.get("action", ""))
+    )
+
+
+def _counted(found: Counter[str] | None) -> str:
+    return ", ".join(f"{count}× {value}" if count > 1 else value for value, count in (found or Counter()).items())
+
+
 async def _tell(settings: Settings, replay_id: str, location: dict[str, Any], *, limit: int, json: bool) -> Tally:
     """Print what is read, as it is read (JSON) or its beginning as a table."""
     from topics.results import ReplayResult
 
-    tally, shown = Tally(), list[ReplayResult]()
+    tally, summary, shown = Tally(), Summary(), list[ReplayResult]()
     async for record in read(settings, replay_id, location):
         tally.add(record)
+        summary.add(record)
         if json:
             output.say_line(record.model_dump_json(exclude_none=True))
         elif isinstance(record, ReplayResult) and len(shown) < limit:
             shown.append(record)
     if not json:
         show(shown)
+        output.stdout().print(summary.table())
         if tally.count > limit:
             output.complain(f"only the first {limit} of {tally.count} results are shown; --limit shows more")
     return tally
@@ -135,8 +183,6 @@ async def read(
 
 def show(found: Sequence[ReplayResult]) -> None:
     """Results as a table, in the order of the producers' clocks within each workflow."""
-    from replayer.commands import wording
-
     ordered = sorted(
         found, key=lambda record: (record.event.tenant_id, record.event.workflow_id, record.event.occurred_at)
     )

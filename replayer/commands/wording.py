@@ -78,8 +78,9 @@ def _text(ref: Any) -> str:
     return f"{size(ref['size_bytes'])} [{ref['sha256'][:8]}]" if isinstance(ref, Mapping) else ""
 
 
-def _template(template: Any) -> str:
-    return f"{template['template_id']}@{template['version']}" if isinstance(template, Mapping) else ""
+def template(said: Any) -> str:
+    """template_id@version; empty for anything else."""
+    return f"{said['template_id']}@{said['version']}" if isinstance(said, Mapping) else ""
 
 
 def _took(data: Data) -> str:
@@ -117,7 +118,7 @@ def _invoked(data: Data) -> tuple[str, ...]:
     calls = data.get("tool_call_ids")
     wants = f"calls {len(calls)} tool{'s' if len(calls) > 1 else ''}" if calls else ""
     model = f"{data.get('provider', '')}/{data.get('model', '')}"
-    return (_template(data.get("prompt_template")), model, _took(data), counted, wants, _text(data.get("completion")))
+    return (template(data.get("prompt_template")), model, _took(data), counted, wants, _text(data.get("completion")))
 
 
 def _judged(data: Data) -> tuple[str, ...]:
@@ -165,7 +166,7 @@ _EVENTS: Mapping[str, tuple[str, str, Callable[[Data], tuple[str, ...]]]] = {
     "workflow.completed": ("■", "completed", _ended),
     "workflow.failed": ("✖", "failed", lambda d: (_error(d),)),
     "model.invocation_completed": ("✦", "model", _invoked),
-    "model.invocation_failed": ("✖", "model failed", lambda d: (_template(d.get("prompt_template")), _error(d))),
+    "model.invocation_failed": ("✖", "model failed", lambda d: (template(d.get("prompt_template")), _error(d))),
     "tool.call_started": ("┌", "tool call", lambda d: (_tool(d), _tries(d), _text(d.get("input")))),
     "tool.call_completed": ("└", "tool answered", lambda d: (_tool(d), _took(d), _text(d.get("output")))),
     "tool.call_failed": ("✖", "tool failed", lambda d: (_tool(d), _tries(d), _took(d), _error(d))),

@@ -18,7 +18,7 @@ from replayer.commands.replay import FINAL, described
 from replayer.commands.views import Views
 from replayer.core.outcome import Send
 from replayer.demo.children import Child, stop_all
-from replayer.demo.steps import Tell, step
+from replayer.demo.steps import Step
 from replayer.demo.story import SEED, Workload, workload
 from replayer.kafka.broker import EmbeddedBroker
 from replayer.kafka.ports import free_port
@@ -28,8 +28,9 @@ from topics.commands import FromEarliest, ReplayCommand, ReplaySpec, SelectWorkf
 
 HOST = "127.0.0.1"
 REPLAY_ID = "demo-overrides"
-_SHOWN_RESULTS = 12
 _PATIENCE_S = 120.0
+#: Events a second: quick, and slow enough that they arrive about as they happened.
+_RATE = 1000.0
 
 
 class Show:
@@ -49,8 +50,8 @@ class Show:
             output.complain("the demo brings its own Kafka and leaves the one REPLAYER_BROKER names alone")
         self._start_broker()
         self._start_roles()
-        self._feed(workflows)
         self._await_ready()
+        self._feed(workflows)
         self._await_timelines()
         self._show_timeline()
         self._investigate()
@@ -85,9 +86,9 @@ class Show:
             )
 
     def _start_broker(self) -> None:
-        with step(self._console, "Apache Kafka") as tell:
-            tell("starting (the first time, its jars are fetched)")
-            broker = self._stack.enter_context(EmbeddedBroker(progress=tell))
+        with Step(self._console, "Apache Kafka") as step:
+            step.now("starting (the first time, its jars are fetched)")
+            broker = self._stack.enter_context(EmbeddedBroker(progress=step.now))
             self._settings = Settings(
                 broker=broker.bootstrap,
                 data_dir=self._directory / "data",
@@ -96,9 +97,9 @@ class Show:
                 log_format="json",
             )
             self._views = Views(self._settings.url)
-            tell(broker.bootstrap)
-        with step(self._console, "Topics") as tell:
-            tell(f"{asyncio.run(_create_topics(self._settings))} created")
+            step.outcome(broker.bootstrap)
+        with Step(self._console, "Topics") as step:
+            step.outcome(f"{asyncio.run(_create_topics(self._settings))} created")
 
     def _start_roles(self) -> None:
         self._stack.callback(stop_all, self._children)
@@ -115,56 +116,57 @@ class Show:
 
     def _feed(self, workflows: int) -> None:
         told = self._told = workload(workflows)
-        with step(self._console, "Workload") as tell:
+        with Step(self._console, "Workload") as step:
             published = 0
 
             def advance(count: int) -> None:
                 nonlocal published
                 published += count
-                tell(f"{published} of {len(told.emissions)} records")
+                step.now(f"{published} of {len(told.emissions)} records")
                 self.check()
 
             report = publish(
                 (Parcel(Send(one.topic, one.key, one.value), one.artefacts) for one in told.emissions),
                 self._settings,
                 store=ArtefactStore(self._settings.artefact_dir),
+                rate=_RATE,
                 advance=advance,
             )
             if report.interrupted:
                 raise KeyboardInterrupt
-            tell(
+            step.outcome(
                 f"{told.events} events of {told.workflows} support cases (seed {SEED}), some of them twice or late, "
                 f"and {told.poison} records that are no events"
             )
 
     def _await_ready(self) -> None:
-        with step(self._console, "Worker") as tell:
-            self._until(self._ready, tell, "ready")
-            tell(self._views.url)
+        with Step(self._console, "Worker") as step:
+            self._until(self._ready, step, "ready")
+            step.outcome(self._views.url)
 
-    def _ready(self, tell: Tell) -> bool:
+    def _ready(self, step: Step) -> bool:
         try:
             Views(self._views.url, patience_s=0).get("readyz")
         except CommandFailed as failed:
             if failed.code is not Exit.UNREACHABLE:
                 raise
-            tell("joining its group, recovering its tables")
+            step.now("joining its group, recovering its tables")
             return False
         return True
 
     def _await_timelines(self) -> None:
-        with step(self._console, "Timelines") as tell:
-            self._until(self._all_seen, tell, "showing every event")
-            tell(f"{self._told.events} events in {self._told.workflows} workflows")
+        with Step(self._console, "Timelines") as step:
+            self._until(self._all_seen, step, "showing every event")
+            step.outcome(f"{self._told.events} events in {self._told.workflows} workflows")
 
-    def _all_seen(self, tell: Tell) -> bool:
+    def _all_seen(self, step: Step) -> bool:
         seen: int = sum(workflow["events"] for workflow in self._views.pages("v1", "workflows"))
-        tell(f"{seen} of {self._told.events} events")
+        step.now(f"{seen} of {self._told.events} events")
         return seen >= self._told.events
 
-    def _until(self, done: Callable[[Tell], bool], tell: Tell, what: str) -> None:
+    def _until(self, done: Callable[[Step], bool], step: Step, what: str) -> None:
         deadline = time.monotonic() + _PATIENCE_S
-        while not done(tell):
+        while not done(step):
             self.check()
             if time.monotonic() > deadline:
                 raise CommandFailed(
@@ -197,31 +199,31 @@ class Show:
                 range=FromEarliest(),
             ),
         )
-        with step(self._console, "Investigation") as tell:
+        with Step(self._console, "Investigation") as step:
             record = Send("replay-commands", command.key, encode_command(command))
             publish([Parcel(record)], self._settings, store=None)
-            self._until(self._replayed, tell, f"told the end of replay {REPLAY_ID}")
+            self._until(self._replayed, step, f"told the end of replay {REPLAY_ID}")
             replay = self._views.get("v1", "replays", REPLAY_ID)
-            tell(f"from historical offsets, in its own consumer group replayer-inv-{REPLAY_ID}")
+            step.outcome(f"from historical offsets, in its own consumer group replayer-inv-{REPLAY_ID}")
         self._console.print(described(replay))
         if replay["state"] != "COMPLETED":
             raise CommandFailed(f"The replay is {replay['state']}: {replay['error']}")
-        tally = results.Tally()
-        shown = asyncio.run(_results(self._settings, replay["results"], tally))
+        tally, summary = results.Tally(), results.Summary()
+        asyncio.run(_results(self._settings, replay["results"], tally, summary))
         if wrong := tally.mismatch():
             raise CommandFailed(f"The results of the replay do not add up: {wrong}.")
-        results.show(shown)
-        self._console.print(f"The first {len(shown)} of {tally.count}. {tally.verdict()}", markup=False)
+        self._console.print(summary.table())
+        self._console.print(tally.verdict(), markup=False, soft_wrap=True)
 
-    def _replayed(self, tell: Tell) -> bool:
+    def _replayed(self, step: Step) -> bool:
         try:
             replay: dict[str, Any] = self._views.get("v1", "replays", REPLAY_ID)
         except CommandFailed as failed:
             if failed.code is not Exit.NOT_FOUND:
                 raise
-            tell("waiting for the investigator")
+            step.now("waiting for the investigator")
             return False
-        tell(f"{replay['state']}, {replay['read']} records read, {replay['matched']} matched")
+        step.now(f"{replay['state']}, {replay['read']} records read, {replay['matched']} matched")
         return str(replay["state"]) in FINAL
 
 
@@ -233,11 +235,9 @@ async def _create_topics(settings: Settings) -> int:
         return len(await admin.create(topics(settings)))
 
 
-async def _results(settings: Settings, location: dict[str, Any], tally: results.Tally) -> list[Any]:
-    """All are counted, the first ones kept."""
-    kept: list[Any] = []
+async def _results(
+    settings: Settings, location: dict[str, Any], tally: results.Tally, summary: results.Summary
+) -> None:
     async for record in results.read(settings, REPLAY_ID, location):
         tally.add(record)
-        if len(kept) < _SHOWN_RESULTS and record is not tally.terminal:
-            kept.append(record)
-    return kept
+        summary.add(record)
