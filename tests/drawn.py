@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -20,6 +21,7 @@ from topics.events import MODELS
 INSTANT = "2025-01-31T12:00:00.000123Z"
 
 
+@cache
 def valid(model: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
     """JSON-like dicts the model accepts."""
     required, optional = {}, {}
@@ -29,9 +31,9 @@ def valid(model: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries(required, optional=optional)
 
 
-def events(event_type: str | None = None) -> st.SearchStrategy[dict[str, Any]]:
-    """Whole events of one type, or of any."""
-    return valid(MODELS[event_type]) if event_type else st.sampled_from(sorted(MODELS)).flatmap(events)
+def events() -> st.SearchStrategy[dict[str, Any]]:
+    """Whole events of any type."""
+    return st.one_of(*(valid(model) for model in MODELS.values()))
 
 
 def _value(annotation: Any, metadata: Sequence[Any] = ()) -> st.SearchStrategy[Any]:
@@ -122,6 +124,55 @@ def _filled(annotation: Any, metadata: Sequence[Any], canary: str, hidden: bool,
     if "[0-9a-f]" in bounds.get("pattern", ""):
         return "a" * int(bounds["max"])
     return canary if hidden else "shown"
+
+
+def edges(model: type[BaseModel]) -> Iterator[tuple[tuple[str | int, ...], list[Any], list[Any]]]:
+    """For every leaf of the model: its path, values just within its rules, and values just beyond them."""
+    for name, info in model.model_fields.items():
+        yield from _edges((name,), info.annotation, info.metadata, ())
+
+
+def _edges(
+    path: tuple[str | int, ...], annotation: Any, metadata: Sequence[Any], optional: tuple[None, ...]
+) -> Iterator[tuple[tuple[str | int, ...], list[Any], list[Any]]]:
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        inner, *rules = get_args(annotation)
+        yield from _edges(path, inner, [*rules, *metadata], optional)
+        return
+    if origin in (Union, UnionType):
+        yield from _edges(path, get_args(annotation)[0], metadata, (None,))
+        return
+    beyond: list[Any] = [{}, *(() if optional else (None,))]
+    bounds = _bounds(metadata)
+    if origin is tuple:
+        element = get_args(annotation)[0]
+        made = _filled(element, (), "x", False, INSTANT)
+        yield path, [[], [made] * bounds["max"]], [[made] * (bounds["max"] + 1), {}, None, "x"]
+        yield from _edges((*path, 0), element, (), ())
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        needy = any(info.is_required() for info in annotation.model_fields.values())
+        yield path, [*optional], [[], "x", 1, *(beyond if needy else beyond[1:])]
+        for inner_path, within, outside in edges(annotation):
+            yield (*path, *inner_path), within, outside
+    elif origin is Literal:
+        yield path, [*get_args(annotation), *optional], ["", "x", 1, [], *beyond]
+    elif annotation is bool:
+        yield path, [True, False, *optional], [0, 1, "true", *beyond]
+    elif annotation in (int, float):
+        within, outside = [bounds["ge"], bounds["le"]], [bounds["ge"] - 1, bounds["le"] * 1.001, "1", True]
+        yield path, [*within, *optional], [*outside, *([1.0, 1.5] if annotation is int else []), *beyond]
+    elif annotation is datetime:
+        yield path, [INSTANT], ["", INSTANT[:-1], INSTANT[:10], 1_738_324_800, *beyond]
+    elif "[0-9a-f]" in bounds.get("pattern", ""):
+        good = "0f" * (bounds["max"] // 2)
+        yield path, [good, *optional], [good + "0", good[1:], good.upper(), good[1:] + "g", good[1:] + "\n", 1, *beyond]
+    else:
+        longest = ["x" * bounds["max"], "\U0001f600" * bounds["max"]]
+        too_long = ["x" * (bounds["max"] + 1), "\U0001f600" * (bounds["max"] + 1)]
+        empty = [""] if bounds.get("min") else []
+        nul = ["a\x00b", "\x00"] if "pattern" in bounds else []
+        yield path, [*longest, *optional], [*too_long, *empty, *nul, 1, True, [], *beyond]
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,10 +127,12 @@ def test_a_part_of_a_timeline_is_what_a_filter_would_keep(
     assert part == kept
 
 
-names = st.text(st.sampled_from("ab\x01é\U0001f600/ "), min_size=1, max_size=3)
+# names that begin with one another, in tenants that do too
+tenants = st.sampled_from(["a", "ab", "\x01", "é"])
+names = st.text(st.sampled_from("ab\x01é\U0001f600"), min_size=1, max_size=3)
 
 
-@given(st.sets(st.tuples(names, names), min_size=1, max_size=12), st.integers(1, 4), st.integers(1, 5))
+@given(st.sets(st.tuples(tenants, names), min_size=1, max_size=20), st.integers(1, 4), st.integers(1, 5))
 @settings(max_examples=60, deadline=None)
 def test_pages_of_workflows_are_all_workflows_in_order(ids: set[tuple[str, str]], limit: int, budget: int) -> None:
     rows = made(*[document("policy.evaluated", tenant_id=tenant, workflow_id=wf) for tenant, wf in sorted(ids)])

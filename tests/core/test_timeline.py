@@ -191,7 +191,7 @@ def test_any_number_of_variants_stands_without_a_row_that_grows() -> None:
         head = reading.workflow(rows, "acme", "w")
         assert head is not None
         assert (head.events, head.duplicates, head.conflicts) == (len(events), len(events), 1)
-        assert max(map(len, rows.values())) < 2000
+        assert max(map(len, rows.values())) < 1000
     backwards = materialised(one_topic(*reversed(events)), (5,))
     assert lasting(backwards) == lasting(rows)
     written = fold(MemoryRows(), records).rows

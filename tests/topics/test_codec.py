@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from drawn import events, full
+from drawn import edges, events, full
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -153,6 +153,26 @@ def test_content_is_the_meaning_not_the_spelling(document: dict[str, Any]) -> No
     assert len(found) == 1
 
 
+@pytest.mark.parametrize("event_type", MODELS)
+def test_both_decoders_draw_every_fields_line_at_the_same_place(event_type: str) -> None:
+    for path, within, beyond in edges(MODELS[event_type]):
+        for values, good in ((within, True), (beyond, False)):
+            for value in values:
+                document: Any = full(MODELS[event_type], "x")
+                *holders, last = path
+                at = document
+                for key in holders:
+                    at = at[key]
+                at[last] = value
+                raw = compact(document)
+                fast, exact = verdicts({"event_type": event_type}, raw)
+                said = f"{path} = {value!r:.40}"
+                assert (exact is not None) == good, said
+                if b"\\u0000" not in raw:
+                    assert (fast is not None) == good, said
+                assert isinstance(decode(raw), Event) == good, said
+
+
 POISON = {
     "null value": (None, deadletter.UNDECODABLE, "NullValue"),
     "empty": (b"", deadletter.UNDECODABLE, "MalformedJson"),
@@ -222,7 +242,8 @@ POISON = {
         "DuplicateKey",
     ),
     "same key twice, hidden by escaped quotes": (
-        compact({**SMALL, "x": "?"}).replace(b'"?"', b'"\\u0022\\u0022"')[:-1] + b',"x":2}',
+        # two quotes lost with the key, two more when the string is written out: the count alone would not tell
+        compact({**SMALL, "y": "?"}).replace(b'"?"', b'"\\u0022\\u0022"')[:-1] + b',"x":1,"x":2}',
         deadletter.INVALID,
         "DuplicateKey",
     ),
