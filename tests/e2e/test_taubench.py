@@ -13,12 +13,15 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.worker import Worker
+from replayer.commands.failures import CommandFailed, Exit
+from replayer.commands.views import Views
+from tests.e2e.roles import Role, command, environment, running
 
 FILE = Path(__file__).parents[2] / "../shared/data/tau-bench/gpt-4o-airline.train.json.gz"
 MESSAGE = re.compile(r"-m(\d{3})$")
@@ -37,6 +40,15 @@ Told = dict[str, Any]
 pytestmark = pytest.mark.broker
 
 
+@dataclass(frozen=True)
+class Worker:
+    """A worker process: its settings, its web views, and where its artefacts are."""
+
+    settings: dict[str, str]
+    views: Views
+    artefacts: Path
+
+
 @pytest.fixture(scope="module")
 def runs() -> list[Run]:
     if not FILE.exists():
@@ -47,9 +59,18 @@ def runs() -> list[Run]:
 @pytest.fixture(scope="module")
 def worker(broker: str, runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
     directory = tmp_path_factory.mktemp("taubench")
-    app_id = f"taubench-{directory.name}-{time.time_ns():x}"
-    with Worker(directory, REPLAYER_BROKER=broker, REPLAYER_APP_ID=app_id) as running:
-        yield running
+    artefacts = directory / "artefacts"
+    settings = environment(
+        broker,
+        f"taubench-{time.time_ns():x}",
+        directory / "data",
+        ARTEFACT_DIR=str(artefacts),
+        RATE_LIMIT_PER_S="100000",
+    )
+    command(settings, "topics", "create")
+    role = Role("worker", settings, directory / "worker.log")
+    with running(role):
+        yield Worker(settings, Views(role.url), artefacts)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +81,7 @@ def tenant(worker: Worker) -> str:
 @pytest.fixture(scope="module")
 def told(worker: Worker, tenant: str, runs: list[Run]) -> dict[tuple[int, int], Told]:
     """What the views tell of each run, by task and trial, once all events are there."""
-    answer = json.loads(worker.command("import", "tau-bench", str(FILE), "--tenant", tenant, "--json"))
+    answer = command(worker.settings, "import", "tau-bench", str(FILE), "--tenant", tenant, "--json")
     assert (answer["workflows"], answer["messages"]) == (150, sum(len(run["traj"]) for run in runs))
     heads = seen(worker, tenant, answer["events"])
     found = {}
@@ -95,8 +116,7 @@ def messages(told: Told) -> list[Item]:
 def text(worker: Worker, ref: Item) -> bytes:
     """The artefact a reference names, read from the store's directory and verified."""
     assert ref["uri"] == f"artefact:sha256/{ref['sha256']}"
-    root = Path(worker.settings["REPLAYER_ARTEFACT_DIR"])
-    content = (root / "sha256" / ref["sha256"][:2] / ref["sha256"]).read_bytes()
+    content = (worker.artefacts / "sha256" / ref["sha256"][:2] / ref["sha256"]).read_bytes()
     assert hashlib.sha256(content).hexdigest() == ref["sha256"]
     assert len(content) == ref["size_bytes"]
     return content
@@ -181,7 +201,7 @@ def test_the_reward_is_the_feedback(runs: list[Run], told: dict[tuple[int, int],
 def test_importing_again_adds_nothing(worker: Worker, tenant: str, told: dict[tuple[int, int], Told]) -> None:
     before = {one["head"]["workflow_id"]: one["head"] for one in told.values()}
     events = sum(head["events"] for head in before.values())
-    worker.command("import", "tau-bench", str(FILE), "--tenant", tenant)
+    command(worker.settings, "import", "tau-bench", str(FILE), "--tenant", tenant)
     deadline = time.monotonic() + 120
     while True:
         after = {head["workflow_id"]: head for head in seen(worker, tenant, events)}
@@ -197,17 +217,15 @@ def test_importing_again_adds_nothing(worker: Worker, tenant: str, told: dict[tu
 def test_the_command_line_shows_a_run(worker: Worker, tenant: str, told: dict[tuple[int, int], Told]) -> None:
     one = told[(0, 0)]
     workflow = one["head"]["workflow_id"]
-    shown = json.loads(worker.command("timeline", workflow, "--tenant", tenant, "--json"))
+    shown = command(worker.settings, "timeline", workflow, "--tenant", tenant, "--json")
     assert [item["event_id"] for item in shown["items"]] == [item["event_id"] for item in one["items"]]
     assert not shown["more"]
-    text = worker.command("timeline", workflow, "--tenant", tenant)
+    text = command(worker.settings, "timeline", workflow, "--tenant", tenant)
     assert "airline-agent-policy@sha-" in text
     assert text.count("tool answered") == sum(item["event_type"] == "tool.call_completed" for item in one["items"])
 
 
 def test_an_unknown_workflow_is_not_found(worker: Worker, tenant: str, unique: Callable[[str], str]) -> None:
-    from replayer.commands.failures import CommandFailed, Exit
-
     with pytest.raises(CommandFailed) as missing:
         worker.views.get("v1", "workflows", unique("none"), tenant=tenant)
     assert missing.value.code is Exit.NOT_FOUND
