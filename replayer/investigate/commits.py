@@ -26,7 +26,6 @@ from aiokafka.protocol.types import (
 _COORDINATOR_LOADING: Final = 14
 _COORDINATOR_AWAY: Final = (15, 16)
 _UNSTABLE: Final = 88
-_ALL_PARTITIONS: Final = None
 
 
 class _OffsetFetchResponse(Response):  # type: ignore[misc]
@@ -78,23 +77,38 @@ class _OffsetFetchStruct(RequestStruct):  # type: ignore[misc]
 class _OffsetFetch(Request[_OffsetFetchStruct]):  # type: ignore[misc]
     API_KEY = 9
 
-    def __init__(self, group: str) -> None:
+    def __init__(self, group: str, partition: tuple[str, int] | None) -> None:
         self._group = group
+        self._topics: list[Any] | None = None  # all there are
+        if partition is not None:
+            self._topics = [(partition[0], [partition[1]], {})]
 
     def build(self, request_struct_class: type[_OffsetFetchStruct]) -> _OffsetFetchStruct:
-        return request_struct_class(self._group, _ALL_PARTITIONS, True, {})
+        return request_struct_class(self._group, self._topics, True, {})
 
 
-async def committed(client: AIOKafkaClient, group: str) -> dict[tuple[str, int], tuple[int, str]]:
+async def committed(
+    client: AIOKafkaClient, group: str, always: tuple[str, int]
+) -> dict[tuple[str, int], tuple[int, str]]:
     """(topic, partition) -> (offset, metadata) of all a group has committed; empty for a group that is not there.
 
+    `always`: a partition that every transaction of the group commits. It is asked for first, by name: of a partition
+    without any commit yet, a broker tells an undecided one only then.
     Waits while a transaction on the group is being decided or its coordinator moves; bound it with a time-out.
     Raises KafkaError.
     """
+    await _stable(client, group, always)
+    return await _stable(client, group, None)
+
+
+async def _stable(
+    client: AIOKafkaClient, group: str, partition: tuple[str, int] | None
+) -> dict[tuple[str, int], tuple[int, str]]:
     while True:
         node = await _coordinator(client, group)
         if node is not None:
-            response = await client.send(node, _OffsetFetch(group), group=ConnectionGroup.COORDINATION)
+            request = _OffsetFetch(group, partition)
+            response = await client.send(node, request, group=ConnectionGroup.COORDINATION)
             codes = {response.error_code, *(part[4] for _, parts, _ in response.topics for part in parts)} - {0}
             if not codes:
                 return {

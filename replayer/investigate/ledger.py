@@ -86,7 +86,7 @@ class Ledger:
     async def checkpoint(self, folded_version: int) -> Checkpoint | None:
         """Where the replay stands; None: never been run. Raises LostCheckpoint, KafkaError, TimeoutError."""
         async with asyncio.timeout(self._config.transaction_timeout_s):
-            held = await committed(self._producer.client, self._group)
+            held = await committed(self._producer.client, self._group, tuple(self._anchor))
         return read_checkpoint(self._replay_id, tuple(self._anchor), held, folded_version)
 
     async def write(
