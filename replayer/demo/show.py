@@ -29,8 +29,6 @@ from topics.commands import FromEarliest, ReplayCommand, ReplaySpec, SelectWorkf
 HOST = "127.0.0.1"
 REPLAY_ID = "demo-overrides"
 _PATIENCE_S = 120.0
-#: Events a second: quick, and slow enough that they arrive about as they happened.
-_RATE = 1000.0
 
 
 class Show:
@@ -129,7 +127,6 @@ class Show:
                 (Parcel(Send(one.topic, one.key, one.value), one.artefacts) for one in told.emissions),
                 self._settings,
                 store=ArtefactStore(self._settings.artefact_dir),
-                rate=_RATE,
                 advance=advance,
             )
             if report.interrupted:

@@ -140,6 +140,12 @@ def test_again_gives_the_same_bytes_and_the_wire_accepts_them(runs: list[Run]) -
     assert len(set(ids)) == len(ids)
 
 
+def test_the_source_says_that_the_clock_is_made_up_and_nothing_claims_to_be_measured(runs: list[Run]) -> None:
+    for event in imported(runs[0], ORIGIN).events:
+        assert "clock made up" in event.source
+        assert getattr(event.data, "latency_ms", None) is None
+
+
 def test_trials_of_a_task_share_a_correlation_id(runs: list[Run]) -> None:
     trials = Counter({imported(run, ORIGIN).events[0].correlation_id for run in runs})
     assert len(trials) == 50
