@@ -35,6 +35,7 @@ _FAUST = {
     "broker_commit_interval": 2.8,
     "broker_commit_every": 10000,
     "web_enabled": False,
+    "producer.buffer.max_messages": 1000,
     "table_options": {"driver": "rocksdict", "block_cache_size": 64 << 20, "write_buffer_size": 64 << 20},
 }
 _QUIX = {

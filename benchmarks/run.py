@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import sys
 from collections.abc import Callable, Coroutine
@@ -28,6 +29,7 @@ Work = Callable[[Results, Progress], Coroutine[Any, Any, None]]
 
 def _perform(out: Path, work: Work) -> None:
     results = Results(f"python -m benchmarks.run {shlex.join(sys.argv[1:])}".strip(), out)
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)  # a topic just made is refused and retried a few times
     uvloop.run(work(results, Progress()))
     report.write(out, out.with_name("RESULTS.md"))
 

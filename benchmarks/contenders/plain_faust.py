@@ -18,6 +18,7 @@ def create(job: Job) -> faust.App:
     settings = dict(job.settings)
     reduce = reducer(settings.pop("rows"))
     table_options = settings.pop("table_options")
+    buffered = settings.pop("producer.buffer.max_messages")
     app = faust.App(
         job.group,
         broker=f"kafka://{job.bootstrap}",
@@ -58,6 +59,8 @@ def create(job: Job) -> faust.App:
                 else:
                     table[row] = content
 
+    # Not a setting, but 100 pending changelog records are few, and a full buffer logs a warning for every event.
+    app.producer.buffer.max_messages = buffered
     app.agent(source, name="materialise")(materialise)
     return app
 
@@ -65,7 +68,7 @@ def create(job: Job) -> faust.App:
 def main() -> None:
     uvloop.install()
     app = create(Job.from_argv())
-    faust.Worker(app, loglevel="WARNING", quiet=True).execute_from_commandline()
+    faust.Worker(app, loglevel="ERROR", quiet=True).execute_from_commandline()
 
 
 if __name__ == "__main__":
