@@ -170,12 +170,12 @@ class Settings(BaseSettings):
         None,
         min_length=1,
         max_length=128,
-        description="Tenant of a question that names none. Unset: such a question is refused",
+        description="Tenant of a workflow that is asked for without one. Unset: such a question is refused",
     )
     list_scan_budget: int = Field(
         20_000,
         ge=100,
-        description="Workflows a worker looks at for one page of a list; the cursor goes on where it stopped",
+        description="Rows a worker looks at for one page of workflows or events; the cursor goes on where it stopped",
     )
     forward_timeout_s: float = Field(
         5.0, gt=0, le=300, description="How long to wait for the worker that owns the asked workflow"
