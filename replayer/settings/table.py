@@ -186,7 +186,7 @@ class Settings(BaseSettings):
         2, ge=1, le=100, description="Replays an investigator runs at the same time"
     )
     investigator_batch_records: int = Field(
-        1000, ge=1, le=100_000, description="Most records between two checkpoints of a replay"
+        10_000, ge=1, le=100_000, description="Most records between two checkpoints of a replay"
     )
 
     # Logs

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from drawn import Log
 
 from replayer.core.deadletters import MAX_HEADER_BYTES, MAX_KEY_BYTES, dead_letter
 from replayer.core.outcome import Send
+from tests.drawn import Log
 from topics import deadletter
 from topics.catalogue import CONTEXT_BYTES, DEAD_LETTERS
 

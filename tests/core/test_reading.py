@@ -8,10 +8,8 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from drawn import MemoryRows
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from timelines import TOPICS, arrived, at, document, documents, fold, materialised
 
 from replayer.core.errors import InvalidPosition
 from replayer.core.reading import (
@@ -24,6 +22,8 @@ from replayer.core.reading import (
     timeline,
     workflow,
 )
+from tests.core.timelines import TOPICS, arrived, at, document, documents, fold, materialised
+from tests.drawn import MemoryRows
 from topics.fields import micros, rfc3339, utc
 from topics.registry import EVENT_TYPES, FAMILIES
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from drawn import MemoryRows
 from hypothesis import given
 from hypothesis import strategies as st
-from timelines import arrived, document, fold
 
 from replayer.core.capped import MAX_SUM, MAX_VALUES, plus, put
 from replayer.core.decisions import decode_decision
@@ -25,6 +23,8 @@ from replayer.core.rows import (
     event_start,
     workflow_prefix,
 )
+from tests.core.timelines import arrived, document, fold
+from tests.drawn import MemoryRows
 
 ids = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), min_size=1, max_size=6)
 instants = st.integers(-62_135_596_800_000_000, 253_402_300_799_999_999)

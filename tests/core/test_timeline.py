@@ -7,10 +7,8 @@ import json
 from typing import Any
 
 import pytest
-from drawn import Log, MemoryRows, full
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from timelines import TOPICS, arrived, at, deliveries, document, documents, fold, lasting, materialised
 
 from replayer.core import reading
 from replayer.core.capped import MAX_VALUES
@@ -18,6 +16,8 @@ from replayer.core.errors import UnknownRowFormat
 from replayer.core.head import decode_head
 from replayer.core.rows import MAX_INLINE, head_key
 from replayer.core.timeline import TimelineFold
+from tests.core.timelines import TOPICS, arrived, at, deliveries, document, documents, fold, lasting, materialised
+from tests.drawn import Log, MemoryRows, full
 from topics import deadletter
 from topics.codec import Event, decode
 from topics.events import MODELS

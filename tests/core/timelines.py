@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 import orjson
-from drawn import Log, MemoryRows
 from hypothesis import strategies as st
 
 from replayer.core import reading
@@ -15,6 +14,7 @@ from replayer.core.decisions import decode_decision
 from replayer.core.outcome import Folded
 from replayer.core.rows import DECISION
 from replayer.core.timeline import TimelineFold
+from tests.drawn import Log, MemoryRows
 
 TOPICS = ("workflow-events", "model-invocations", "tool-events")
 ARRIVAL = ("late", "duplicates", "commit_us", "applied", "reached")

@@ -1,4 +1,4 @@
-"""What a source may hold: aborted transactions, markers at its end, silence, a record no fold takes, nothing any more."""
+"""What a source may hold: aborted transactions, markers at its end, silence, a record no fold takes, a gap."""
 
 from __future__ import annotations
 

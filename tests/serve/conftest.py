@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # serve_cluster, for the tests beside this file
 
-from serve_cluster import Cluster
+from tests.serve.serve_cluster import Cluster
 
 
 @pytest.fixture

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 
-from serve_cluster import PARTITIONS, DictRows, World, partition_of
-
 from replayer.core.faults import Faults, disturbed
 from replayer.core.outcome import Folded, Record
 from replayer.core.replays import ReplaysFold
 from replayer.core.simulation import Scenario, cases
 from replayer.core.timeline import TimelineFold
+from tests.serve.serve_cluster import PARTITIONS, DictRows, World, partition_of
 from topics.events import EventModel, event, topic_of, wire
 from topics.fields import Model, micros
 

@@ -9,13 +9,13 @@ from itertools import product
 from typing import Any
 
 import pytest
-from serve_cluster import Cluster
 
 from replayer.serve import auth, routes
 from replayer.serve.auth import Caller, Role
 from replayer.serve.limit import CallerLimit
 from replayer.serve.problems import Problem
 from replayer.settings import Token
+from tests.serve.serve_cluster import Cluster
 
 SECRETS = {role.value: f"secret-of-{role.value}" for role in Role}
 TOKENS = tuple(

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from serve_cluster import PARTITIONS, Cluster, Worker, free_port, partition_of
-from serve_data import Log
 from test_workflows import story
 
 from replayer.serve.peers import HOP
 from replayer.serve.peers import PARTITIONS as PARTITIONS_HEADER
 from replayer.serve.ports import Status
 from replayer.settings import Token
+from tests.serve.serve_cluster import PARTITIONS, Cluster, Worker, free_port, partition_of
+from tests.serve.serve_data import Log
 
 TOKEN = Token(name="ann", role="reader", sha256=hashlib.sha256(b"ann's").hexdigest())
 PATHS = [

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from serve_cluster import Cluster, Worker
-from serve_data import NOON, Log
 
+from tests.serve.serve_cluster import Cluster, Worker
+from tests.serve.serve_data import NOON, Log
 from topics.catalogue import REPLAY_COMMANDS, REPLAY_PROGRESS
 from topics.commands import (
     FromEarliest,

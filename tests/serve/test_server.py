@@ -9,12 +9,12 @@ from typing import Any
 import faust
 import pytest
 from aiohttp import web
-from serve_cluster import Cluster, CountingMetrics, FakeTables, World, free_port
 
 from replayer.serve import server
 from replayer.serve.ports import Status
 from replayer.serve.problems import Problem
 from replayer.settings import Settings, SettingsError
+from tests.serve.serve_cluster import Cluster, CountingMetrics, FakeTables, World, free_port
 
 FAUST_PATHS = [
     "/",

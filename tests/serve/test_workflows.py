@@ -9,11 +9,11 @@ from urllib.parse import quote
 
 import orjson
 import pytest
-from serve_cluster import Cluster, Worker, no_iterator_alive
-from serve_data import Log, happened, simulate
 
 from replayer.core import decisions, head
 from replayer.serve import answers, workflows
+from tests.serve.serve_cluster import Cluster, Worker, no_iterator_alive
+from tests.serve.serve_data import Log, happened, simulate
 from topics.families.feedback import FeedbackReceived
 from topics.families.model import ModelInvocationCompleted
 from topics.families.policy import PolicyEvaluated

@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from drawn import edges, events, full
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tests.drawn import edges, events, full
 from topics import deadletter
 from topics.bounds import Limits
 from topics.codec import Undecodable, decode, read

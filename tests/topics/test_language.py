@@ -8,10 +8,10 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import pytest
-from drawn import full, now
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from tests.drawn import full, now
 from topics.classification import Classification, Classified, classification_of
 from topics.codec import Event, decode
 from topics.events import MODELS, encode, event, topic_of, wire

@@ -1,0 +1,243 @@
+"""What the consumer thread answers covers the log without a hole, whatever the main thread does meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from types import SimpleNamespace
+
+import pytest
+from aiokafka.errors import IllegalStateError, KafkaTimeoutError, OffsetOutOfRangeError
+from faust.types import TP
+from hypothesis import given
+from hypothesis import strategies as st
+
+from replayer.engine.fetching import BatchConsumerThread
+from tests.engine.records import Log
+
+A, B = TP("t", 0), TP("t", 1)
+
+
+class FakeConsumer:
+    """aiokafka's consumer as far as the thread looks into it: positions move on with what is drained."""
+
+    _closed = False
+
+    def __init__(self, logs):
+        self.logs = logs
+        self.states = {tp: SimpleNamespace(position=None, has_valid_position=False) for tp in logs}
+        assignment = SimpleNamespace(tps=set(logs), state_value=self.states.__getitem__)
+        self._subscription = SimpleNamespace(subscription=SimpleNamespace(assignment=assignment))
+        subscriptions = SimpleNamespace(fetch_context=contextlib.nullcontext)
+        self._fetcher = SimpleNamespace(
+            _closed=False, _subscriptions=subscriptions, fetched_records=self.fetched_records
+        )
+        self.meanwhile = lambda: None
+        self.count = 4
+        self.error = None
+
+    def seek(self, tp, offset):
+        if tp not in self.states:
+            raise IllegalStateError
+        self.states[tp].position, self.states[tp].has_valid_position = offset, True
+
+    async def fetched_records(self, partitions, timeout=0, max_records=None):
+        await asyncio.sleep(0)
+        self.meanwhile()
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+        drained = {}
+        for tp, log in self.logs.items():
+            state = self.states[tp]
+            if (partitions and tp not in partitions) or not state.has_valid_position:
+                continue
+            after = min(state.position + self.count, log.end)
+            found = [record for record in log.records if state.position <= record.offset < after]
+            state.position = after
+            if found:
+                drained[tp] = found
+        return drained
+
+    async def beginning_offsets(self, tps):
+        self.meanwhile()
+        return {tp: self.logs[tp].start for tp in tps}
+
+    async def end_offsets(self, tps):
+        return {tp: self.logs[tp].end for tp in tps}
+
+
+def thread_on(consumer, max_records=3):
+    thread = BatchConsumerThread.__new__(BatchConsumerThread)
+    thread._next, thread._epochs = {}, defaultdict(int)
+    config = SimpleNamespace(batch_max_records=max_records, batch_max_bytes=1 << 20)
+    thread.consumer = SimpleNamespace(flow_active=True, engine=SimpleNamespace(config=config))
+    thread._consumer = consumer
+    return thread
+
+
+def fetch(thread, active):
+    return asyncio.run(thread._fetch_records(thread._consumer, active))
+
+
+def assert_true_to(log, batches):
+    for batch in batches:
+        assert list(batch.records) == [r for r in log.records if batch.before <= r.offset < batch.after]
+
+
+def test_partitions_suspended_during_a_fetch_lose_nothing():
+    logs = {A: Log(range(8), 8), B: Log(range(8), 8)}
+    consumer = FakeConsumer(logs)
+    thread = thread_on(consumer)
+    for tp in logs:
+        thread._seek(consumer, tp, 0)
+    active = {A}
+    consumer.meanwhile = active.clear  # the main thread suspends the last one: to aiokafka, "no set" is "all"
+    first = fetch(thread, active)
+    consumer.meanwhile = lambda: None
+    active.update(logs)
+    second = fetch(thread, active)
+    for tp, log in logs.items():
+        batches = [*first.get(tp, ()), *second.get(tp, ())]
+        assert_true_to(log, batches)
+        assert batches[0].before == 0
+        assert sum(len(batch.records) for batch in batches) == (8 if tp == A else 4)
+
+
+def test_without_partitions_nothing_is_fetched():
+    consumer = FakeConsumer({A: Log(range(8), 8)})
+    thread = thread_on(consumer)
+    thread._seek(consumer, A, 0)
+    assert fetch(thread, set()) == {}
+    assert consumer.states[A].position == 0
+
+
+ACTIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["fetch", "fetch", "seek", "pause", "resume", "clear"]),
+        st.sampled_from([A, B]),
+        st.integers(0, 9),
+    ),
+    max_size=40,
+)
+
+
+@given(st.lists(st.integers(0, 9), unique=True), st.lists(st.integers(0, 9), unique=True), ACTIONS)
+def test_batches_of_one_epoch_follow_each_other_without_a_hole(one, other, actions):
+    logs = {A: Log(one, 10), B: Log(other, 10)}
+    consumer = FakeConsumer(logs)
+    thread = thread_on(consumer, max_records=2)
+    active = {A, B}
+    expected = {}  # (tp, epoch) -> where the next batch must begin
+    for tp in logs:
+        thread._seek(consumer, tp, 0)
+        expected[tp, thread._epochs[tp]] = 0
+    for what, tp, number in actions:
+        consumer.count = number % 4 + 1
+        if what == "seek":
+            thread._seek(consumer, tp, number)
+            expected[tp, thread._epochs[tp]] = number
+        elif what == "pause":
+            active.discard(tp)
+        elif what == "resume":
+            active.add(tp)
+        else:
+            kept = set(active)
+            consumer.meanwhile = active.clear if what == "clear" else lambda: None
+            for found, batches in fetch(thread, active).items():
+                assert found in kept
+                assert_true_to(logs[found], batches)
+                for batch in batches:
+                    assert batch.before == expected[found, batch.epoch]
+                    expected[found, batch.epoch] = batch.after
+            active.update(kept)
+            for tp_ in logs:
+                assert thread.reached(tp_) == expected[tp_, thread._epochs[tp_]]
+
+
+def out_of_range(offset, start, end):
+    consumer = FakeConsumer({A: Log(range(start, end), end, start=start)})
+    thread = thread_on(consumer)
+    thread._seek(consumer, A, offset)
+    consumer.error = OffsetOutOfRangeError({A: offset})
+    return consumer, thread
+
+
+def test_an_expired_offset_is_a_gap_and_reading_goes_on_at_the_start():
+    consumer, thread = out_of_range(2, 5, 9)
+    (batch,) = fetch(thread, {A})[A]
+    assert (batch.before, batch.after, batch.gap, list(batch.records)) == (2, 5, (2, 5), [])
+    assert consumer.states[A].position == 5
+    (following, *_) = fetch(thread, {A})[A]
+    assert (following.before, following.epoch) == (5, batch.epoch)
+
+
+def test_an_offset_above_the_end_is_told_and_nothing_is_skipped():
+    consumer, thread = out_of_range(12, 5, 9)
+    (batch,) = fetch(thread, {A})[A]
+    assert (batch.beyond, batch.gap) == ((12, 9), None)
+    assert consumer.states[A].position == 12
+
+
+def test_an_offset_that_is_in_the_log_by_now_is_fetched_again():
+    _, thread = out_of_range(6, 5, 9)
+    assert fetch(thread, {A}) == {}
+    (batch, *_) = fetch(thread, {A})[A]
+    assert batch.before == 6
+
+
+def test_a_seek_made_while_the_log_is_asked_stands():
+    consumer, thread = out_of_range(2, 5, 9)
+    once = [True]
+
+    def seek():
+        if consumer.error is None and once.pop() if once else False:
+            thread._seek(consumer, A, 7)
+
+    consumer.meanwhile = seek
+    assert fetch(thread, {A}) == {}
+    assert consumer.states[A].position == 7
+
+
+def test_a_broker_that_does_not_answer_is_asked_again():
+    consumer, thread = out_of_range(2, 5, 9)
+
+    async def no_answer(_):
+        raise KafkaTimeoutError
+
+    consumer.end_offsets = no_answer
+    assert fetch(thread, {A}) == {}
+    assert consumer.states[A].position == 2
+
+
+@pytest.mark.parametrize("revoked_when", ["forgotten", "unassigned"])
+def test_what_was_revoked_is_not_answered(revoked_when):
+    consumer = FakeConsumer({A: Log(range(8), 8)})
+    thread = thread_on(consumer)
+    thread._seek(consumer, A, 0)
+    if revoked_when == "forgotten":
+        thread.forget([A])
+    else:
+        consumer._subscription.subscription.assignment.tps.clear()
+    assert fetch(thread, {A}) == {}
+
+
+async def failing():
+    raise AssertionError("the assignment is for another address")
+
+
+async def test_an_end_of_membership_that_nobody_asks_for_is_found():
+    done = asyncio.create_task(failing())
+    await asyncio.wait([done])
+    running = asyncio.create_task(asyncio.sleep(60))
+    for pending, task, expected in [
+        (None, running, None),
+        (KafkaTimeoutError("x"), running, "KafkaTimeoutError"),
+        (None, done, "AssertionError: the assignment is for another address"),
+    ]:
+        coordinator = SimpleNamespace(_pending_exception=pending, _coordination_task=task)
+        thread = thread_on(SimpleNamespace(_coordinator=coordinator))
+        found = thread.group_error()
+        assert (found is None) if expected is None else found.startswith(expected)
+    running.cancel()

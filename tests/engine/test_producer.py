@@ -1,0 +1,100 @@
+"""The producer of one table partition, on a real broker."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+import pytest
+from aiokafka.admin import NewTopic
+from aiokafka.errors import ProducerFenced
+
+from replayer.core.outcome import Send
+from replayer.engine.producer import LaneProducer
+from tests.engine.counting import TABLE
+from tests.engine.test_store import engine_at
+from tests.engine.workers import admin, committed, read_all
+
+
+@pytest.fixture
+async def config(broker, unique, tmp_path):
+    app = unique("producer")
+    async with admin(broker) as client:
+        await client.create_topics([NewTopic(name, 2, 1) for name in (f"{app}-{TABLE}-changelog", f"{app}-sends")])
+    return dataclasses.replace(engine_at(tmp_path).config, app_id=app, brokers=[broker], transaction_timeout_s=5.0)
+
+
+async def started(config):
+    producer = LaneProducer(config, TABLE, 1)
+    await producer.start()
+    return producer
+
+
+@pytest.mark.parametrize("guarantee", ["exactly_once", "at_least_once"])
+async def test_rows_in_order_sends_and_the_offset_of_the_last_row(broker, config, guarantee):
+    config = dataclasses.replace(config, guarantee=guarantee)
+    producer = await started(config)
+    rows = [(b"%04d" % index, bytes(40_000)) for index in range(60)]  # more than one record batch
+    rows += [(b"gone", None), (b"large", bytes(950_000)), (b"last", b"1")]
+    sends = [Send(f"{config.app_id}-sends", b"k", b"v", (("h", b"1"),), 0)]
+    last = await producer.publish(rows, sends, {"source": 7})
+    again = await producer.publish([(b"x", b"1")], [], {"source": 8})
+    await producer.stop()
+
+    found = await read_all(broker, f"{config.app_id}-{TABLE}-changelog")
+    assert [(r.key, r.value) for r in found] == [*rows, (b"x", b"1")]
+    assert {r.partition for r in found} == {1}
+    assert last == found[-2].offset
+    assert again == found[-1].offset
+    (sent,) = await read_all(broker, f"{config.app_id}-sends")
+    assert (sent.key, sent.value, sent.headers, sent.partition) == (b"k", b"v", (("h", b"1"),), 0)
+    expected = {"1": 8} if config.exactly_once else {}
+    assert await committed(broker, config.app_id, "source") == expected
+
+
+async def test_a_successor_fences_and_what_was_open_is_aborted(broker, config):
+    zombie = await started(config)
+    await zombie._producer.begin_transaction()
+    await zombie._append(zombie._producer, [(b"open", b"1")], [])
+    successor = await started(config)
+    await successor.publish([(b"kept", b"1")], [], {"source": 1})
+    with pytest.raises(ProducerFenced):
+        await zombie._producer.commit_transaction()
+    await zombie.stop()
+    await successor.stop()
+    found = await read_all(broker, f"{config.app_id}-{TABLE}-changelog")
+    assert [r.key for r in found] == [b"kept"]
+
+
+async def test_without_rows_there_is_no_changelog_offset(broker, config):
+    producer = await started(config)
+    assert await producer.publish([], [], {"source": 3}) is None
+    await producer.stop()
+    assert await committed(broker, config.app_id, "source") == {"1": 3}
+
+
+async def test_a_producer_that_cannot_flush_is_really_stopped(config, monkeypatch):
+    """Left running, it would deliver its rows when the broker is back: after newer ones of its successor."""
+    monkeypatch.setattr("replayer.engine.producer._STOP_S", 0.1)
+    producer = await started(config)
+    inner = producer._producer
+    monkeypatch.setattr(inner._message_accumulator, "flush", lambda: asyncio.sleep(3600))
+    sender = inner._sender.sender_task
+    before = asyncio.all_tasks()
+    async with asyncio.timeout(2):
+        await producer.stop()
+    assert sender.done()
+    for task in asyncio.all_tasks() & before - {asyncio.current_task()}:
+        assert "sender" not in repr(task.get_coro()).lower()
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+
+
+async def test_a_broker_that_is_not_there_is_waited_for_and_the_wait_can_end(config):
+    producer = LaneProducer(dataclasses.replace(config, brokers=["127.0.0.1:1"]), TABLE, 0)
+    starting = asyncio.create_task(producer.start())
+    await asyncio.sleep(0.3)
+    assert not starting.done()
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
