@@ -24,6 +24,9 @@ class Owner(Protocol):
 def put(owner: Owner, name: str, value: str) -> None:
     """Put `value` into the owner's set `name`. Callers ask `not in` first: that it is there is the common case."""
     values: Values = getattr(owner, name)
+    if not values:
+        setattr(owner, name, (value,))
+        return
     at = bisect_left(values, value)
     setattr(owner, name, (*values[:at], value, *values[at:])[:MAX_VALUES])
     if len(values) == MAX_VALUES and name not in owner.overflow:
