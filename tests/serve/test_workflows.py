@@ -201,6 +201,18 @@ async def test_rows_of_another_version_are_a_500_that_the_log_explains(
     assert "has format 255" in "".join(capsys.readouterr())
 
 
+@pytest.mark.parametrize("path", ["/v1/workflows/w-1?tenant=acme", "/v1/workflows?tenant=acme"])
+async def test_what_is_not_described_is_not_served(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    worker = await told(cluster)
+    describe = head.described
+    monkeypatch.setattr(head, "described", lambda known: {**describe(known), "mood": "good"})
+    reply = await worker.get(path)
+    assert (reply.status, reply.field) == (500, None)
+    assert b"good" not in reply.body
+
+
 def test_the_documented_values_are_the_cores() -> None:
     assert answers.WorkflowStatus.__args__ == head.STATUSES  # type: ignore[attr-defined]
     stated = {decisions.OPEN, decisions.ANSWERED, decisions.OVERRIDDEN, decisions.COMPLETED, decisions.FAILED}
