@@ -11,7 +11,7 @@ import structlog
 from replayer import logs
 from replayer.core.errors import ReplayerError
 from replayer.core.outcome import Rows
-from replayer.deployment import delete_retention_ms, topics
+from replayer.deployment import delete_retention_ms, together, topics
 from replayer.engine.config import EngineConfig
 from replayer.engine.engine import Engine
 from replayer.engine.run import run
@@ -28,7 +28,6 @@ from replayer.serve import server
 from replayer.serve.routes import PROBES
 from replayer.settings import Settings
 from replayer.startup import CannotStart, before_start, own_directory
-from topics import catalogue
 from topics.bounds import Limits
 
 log = structlog.get_logger(__name__)
@@ -118,7 +117,7 @@ async def _cluster_is_fit(settings: Settings) -> None:
     """Wait for a broker; refuse topics that are missing or do not fit. Raises CannotStart."""
     await connection.await_broker(settings)
     async with LogAdmin(settings.brokers, connection.client_arguments(settings)) as admin:
-        problems = await admin.check(topics(settings), [topic.name for topic in catalogue.CO_PARTITIONED])
+        problems = await admin.check(topics(settings), together(settings))
     if problems:
         raise CannotStart(" ".join(problems))
 

@@ -27,3 +27,8 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
         *(catalogue.sized(topic, settings.max_record_bytes) for topic in shared),
         *(replace(topic, delete_retention_ms=kept) for topic in changelogs),
     )
+
+
+def together(settings: Settings) -> list[str]:
+    """Names of the topics that must have one number of partitions: sources, replays and the changelogs of both."""
+    return [topic.name for topic in topics(settings) if topic.name != catalogue.DEAD_LETTERS.name]
