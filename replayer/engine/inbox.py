@@ -67,6 +67,10 @@ class Inbox:
         """A seek was made; whatever was fetched before it is void."""
         self._epoch = epoch
         self._missing = None
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget what waits; it is fetched again by whoever seeks next."""
         self._waiting.clear()
         self.batches = 0
 

@@ -193,8 +193,9 @@ class Lane:
         )
         try:
             epochs = await self._engine.consumer.seek_to({tp: inbox.seek_offset})
-        except IllegalStateError:
-            return  # revoked: this lane is about to be closed
+        except IllegalStateError:  # revoked: this lane is about to be closed
+            inbox.clear()
+            return
         inbox.sought(epochs[tp])
 
     async def _do(self, step: Step) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+_BACKOFF_S = 0.1
+
 
 class LaneLost(Exception):
     """This worker is not the owner of the partition any more; the text says how it was noticed."""
@@ -62,7 +64,7 @@ class Outbox:
                     attempt=attempt,
                     error=_name(exc),
                 )
-                if not await self._settled(offsets, min(0.1 * 2**attempt, 5.0)):
+                if not await self._settled(offsets, min(_BACKOFF_S * 2**attempt, 5.0)):
                     continue
                 last = await self._changelog_end()
             self._committed.update(offsets)

@@ -17,6 +17,7 @@ import faust.stores
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from faust.types import TP
+from mode.services import ServiceTask
 
 from replayer.engine.app import EngineApp
 from replayer.engine.consumer import BatchConsumer, BatchTransport
@@ -29,102 +30,104 @@ from tests.engine.test_store import engine_at
 #: What we override or rely on -> fingerprint of its source.
 DOORS: dict[str, str] = {
     # consumer.py
-    "faust.transport.consumer:Consumer.__init__": "",
-    "faust.transport.consumer:Consumer._drain_messages": "",
-    "faust.transport.consumer:Consumer._get_active_partitions": "",
-    "faust.transport.consumer:Consumer._set_active_tps": "",
-    "faust.transport.consumer:Consumer._wait_next_records": "",
-    "faust.transport.consumer:Consumer.ack": "",
-    "faust.transport.consumer:Consumer.getmany": "",
-    "faust.transport.consumer:Consumer.on_buffer_drop": "",
-    "faust.transport.consumer:Consumer.on_buffer_full": "",
-    "faust.transport.consumer:Consumer.on_partitions_assigned": "",
-    "faust.transport.consumer:Consumer.on_partitions_revoked": "",
-    "faust.transport.consumer:Consumer.on_stop": "",
-    "faust.transport.consumer:Consumer.pause_partitions": "",
-    "faust.transport.consumer:Consumer.perform_seek": "",
-    "faust.transport.consumer:Consumer.resume_partitions": "",
-    "faust.transport.consumer:Fetcher": "",
-    "faust.transport.consumer:ThreadDelegateConsumer": "",
-    "faust.transport.drivers.aiokafka:Consumer._to_message": "",
-    "faust.transport.drivers.aiokafka:ConsumerRebalanceListener": "",
-    "faust.transport.conductor:ConductorCompiler.build": "",
-    "mode.services:Service.wait_first": "",
-    "mode.utils.queues:FlowControlEvent": "",
+    "faust.transport.consumer:Consumer.__init__": "00f02908cf84d93a",
+    "faust.transport.consumer:Consumer._drain_messages": "8f35dd7a11144daa",
+    "faust.transport.consumer:Consumer._get_active_partitions": "da41bc1e8d869433",
+    "faust.transport.consumer:Consumer._set_active_tps": "5177b9c0b80e64d0",
+    "faust.transport.consumer:Consumer._wait_next_records": "ba40cd3671328d3b",
+    "faust.transport.consumer:Consumer.ack": "5548cf0f75843f73",
+    "faust.transport.consumer:Consumer.getmany": "e486c434b7928ee8",
+    "faust.transport.consumer:Consumer.on_buffer_drop": "c5f80b096c715169",
+    "faust.transport.consumer:Consumer.on_buffer_full": "edcee17978c41d8d",
+    "faust.transport.consumer:Consumer.on_partitions_assigned": "c07feb1175f7dcf1",
+    "faust.transport.consumer:Consumer.on_partitions_revoked": "652177e770ee66d6",
+    "faust.transport.consumer:Consumer.on_stop": "7accc1bf4f9759a1",
+    "faust.transport.consumer:Consumer.pause_partitions": "a1814af098238ff1",
+    "faust.transport.consumer:Consumer.perform_seek": "2b4ceebd23deb7ee",
+    "faust.transport.consumer:Consumer.resume_partitions": "fc6392136c275c6c",
+    "faust.transport.consumer:Fetcher": "c922e4ab78d9e296",
+    "faust.transport.consumer:ThreadDelegateConsumer": "a1b934b198fae1c0",
+    "faust.transport.drivers.aiokafka:Consumer._to_message": "a2a5aefda42d9cd1",
+    "faust.transport.drivers.aiokafka:ConsumerRebalanceListener": "f3d04f29dfb3f716",
+    "faust.transport.conductor:ConductorCompiler.build": "70ded0e719100a3f",
+    "mode.services:Service.wait_first": "3ed3b8c32e14dec3",
+    "mode.utils.queues:FlowControlEvent": "1da8f905ab655e39",
     # fetching.py
-    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.__post_init__": "",
-    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._commit": "",
-    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._create_worker_consumer": "",
-    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._fetch_records": "",
-    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._highwaters": "",
-    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._seek_wait": "",
-    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.getmany": "",
-    "mode.threads:QueueServiceThread.call_thread": "",
-    "mode.threads:MethodQueue": "",
-    "aiokafka.consumer.consumer:AIOKafkaConsumer.start": "",
-    "aiokafka.consumer.fetcher:Fetcher.fetched_records": "",
-    "aiokafka.consumer.fetcher:Fetcher.seek_to": "",
-    "aiokafka.consumer.fetcher:FetchResult": "",
-    "aiokafka.consumer.fetcher:PartitionRecords._unpack_records": "",
-    "aiokafka.consumer.subscription_state:TopicPartitionState": "",
-    "aiokafka.consumer.group_coordinator:GroupCoordinator._on_join_complete": "",
-    "aiokafka.consumer.group_coordinator:GroupCoordinator._on_join_prepare": "",
-    "aiokafka.consumer.group_coordinator:GroupCoordinator._push_error_to_user": "",
-    "aiokafka.consumer.group_coordinator:GroupCoordinator._send_req": "",
-    "aiokafka.consumer.group_coordinator:GroupCoordinator.check_errors": "",
-    "aiokafka.consumer.group_coordinator:GroupCoordinator.ensure_active_group": "",
-    "aiokafka.consumer.group_coordinator:GroupCoordinator.fetch_committed_offsets": "",
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.__post_init__": "21d9b9cc0d165197",
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._commit": "78c931ecfa8dde44",
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._create_worker_consumer": "c179c0bdb9755c3a",
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._fetch_records": "9e7369fc572de4d0",
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._highwaters": "829699ec62b7ec5b",
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._seek_wait": "98f8aa716db26656",
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.getmany": "1b1c58046a9b2bb7",
+    "mode.threads:QueueServiceThread.call_thread": "d1304f73ca65376d",
+    "mode.threads:MethodQueue": "d21c54e20ac6ea81",
+    "aiokafka.consumer.consumer:AIOKafkaConsumer.start": "5ba1baa38f6246a0",
+    "aiokafka.consumer.fetcher:Fetcher.fetched_records": "e20ce0c8117f12d2",
+    "aiokafka.consumer.fetcher:Fetcher.seek_to": "10c45c3c873d9c50",
+    "aiokafka.consumer.fetcher:FetchResult": "d7db13f06de8248c",
+    "aiokafka.consumer.fetcher:PartitionRecords._unpack_records": "047f7fc3f005c220",
+    "aiokafka.consumer.subscription_state:TopicPartitionState": "2b83334afadf6d98",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator._on_join_complete": "186788a437c08195",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator._on_join_prepare": "620a6bbc67252dde",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator._push_error_to_user": "8dce53d5130dcd33",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator._send_req": "ca4ba17474e11324",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator.check_errors": "c67ee34a37d994bd",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator.ensure_active_group": "44c4b92c3714b2ae",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator.fetch_committed_offsets": "c83e0cafbf1e78a4",
     # recovery.py
-    "faust.tables.recovery:Recovery._add": "",
-    "faust.tables.recovery:Recovery._build_highwaters": "",
-    "faust.tables.recovery:Recovery._build_offsets": "",
-    "faust.tables.recovery:Recovery._restart_recovery": "",
-    "faust.tables.recovery:Recovery._seek_offsets": "",
-    "faust.tables.recovery:Recovery._slurp_changelogs": "",
-    "faust.tables.recovery:Recovery._wait": "",
-    "faust.tables.recovery:Recovery.need_recovery": "",
-    "faust.tables.recovery:Recovery.on_rebalance": "",
-    "faust.tables.recovery:Recovery.on_recovery_completed": "",
-    "faust.tables.recovery:Recovery.revoke": "",
-    "faust.tables.manager:TableManager.recovery": "",
-    "faust.tables.manager:TableManager.changelog_queue": "",
-    "faust.tables.base:Collection.on_changelog_event": "",
+    "faust.tables.recovery:Recovery._add": "0bc4d83626768199",
+    "faust.tables.recovery:Recovery._build_highwaters": "32d70220d2a8a96f",
+    "faust.tables.recovery:Recovery._build_offsets": "0f5a7d62fb7d4a1f",
+    "faust.tables.recovery:Recovery._restart_recovery": "f93138b040ef1bc2",
+    "faust.tables.recovery:Recovery._seek_offsets": "d76d5a8f46fa2401",
+    "faust.tables.recovery:Recovery._slurp_changelogs": "7e3120dad754763d",
+    "faust.tables.recovery:Recovery._wait": "768af810dce80586",
+    "faust.tables.recovery:Recovery.need_recovery": "c6860beac5d773db",
+    "faust.tables.recovery:Recovery.on_rebalance": "31030bc1807f4cd3",
+    "faust.tables.recovery:Recovery.on_recovery_completed": "895e7c415a4d1379",
+    "faust.tables.recovery:Recovery.revoke": "b22e61ecd04cc078",
+    "faust.tables.manager:TableManager.recovery": "9e5e10447444e1df",
+    "faust.tables.manager:TableManager.changelog_queue": "756bbb358089cfc4",
+    "faust.tables.base:Collection.on_changelog_event": "3c327956a6ade7af",
     # store.py
-    "faust.stores.rocksdb:Store.__init__": "",
-    "faust.stores.rocksdb:Store._db_for_partition": "",
-    "faust.stores.rocksdb:Store._open_for_partition": "",
-    "faust.stores.rocksdb:Store._try_open_db_for_partition": "",
-    "faust.stores.rocksdb:Store.apply_changelog_batch": "",
-    "faust.stores.rocksdb:Store.assign_partitions": "",
-    "faust.stores.rocksdb:Store.on_rebalance": "",
-    "faust.stores.rocksdb:Store.partition_path": "",
-    "faust.stores.rocksdb:Store.persisted_offset": "",
-    "faust.stores.rocksdb:Store.revoke_partitions": "",
-    "faust.stores.rocksdb:Store.stop": "",
+    "faust.stores.rocksdb:Store.__init__": "9301bd0db468d97b",
+    "faust.stores.rocksdb:Store._db_for_partition": "abc425297c7542f0",
+    "faust.stores.rocksdb:Store._open_for_partition": "21bf6863c5a9af56",
+    "faust.stores.rocksdb:Store._try_open_db_for_partition": "1c325dd29db717f5",
+    "faust.stores.rocksdb:Store.apply_changelog_batch": "67ac93a2bea2a488",
+    "faust.stores.rocksdb:Store.assign_partitions": "5fff1f6b6066ddb7",
+    "faust.stores.rocksdb:Store.on_rebalance": "a04fdf2e065d0685",
+    "faust.stores.rocksdb:Store.partition_path": "673c6bada85aab33",
+    "faust.stores.rocksdb:Store.persisted_offset": "6b4b2940005c3736",
+    "faust.stores.rocksdb:Store.revoke_partitions": "0df43a0757fb9404",
+    "faust.stores.rocksdb:Store.stop": "a7b7e2eeae9e4689",
     # app.py, run.py
-    "faust.app.base:App.on_stop": "",
-    "faust.app.base:App._stop_consumer": "",
-    "faust.app.base:App._on_partitions_assigned": "",
-    "faust.app.base:App._on_partitions_revoked": "",
-    "faust.worker:Worker.__init__": "",
-    "mode.worker:Worker._schedule_shutdown": "",
-    "mode.worker:Worker._stop_on_signal": "",
-    "mode.worker:Worker.execute_from_commandline": "",
-    "mode.worker:Worker.install_signal_handlers": "",
-    "mode.worker:Worker.stop_and_shutdown": "",
-    "faust.assignor.partition_assignor:PartitionAssignor.on_assignment": "",
+    "faust.app.base:App.on_stop": "d8e7904b258c93f5",
+    "faust.app.base:App._stop_consumer": "96573acf5f044586",
+    "faust.app.base:App._on_partitions_assigned": "c9c5485eb273837f",
+    "faust.app.base:App._on_partitions_revoked": "c1abd58dcb37f0a2",
+    "faust.worker:Worker.__init__": "4cb5c59364a6d3bd",
+    "mode.worker:Worker._schedule_shutdown": "00f5a7d8fd26e62f",
+    "mode.worker:Worker._stop_on_signal": "a4bcdaa5b7ec0895",
+    "mode.worker:Worker.execute_from_commandline": "d441fd6a414d0e13",
+    "mode.worker:Worker.install_signal_handlers": "c674fde1fc3c1803",
+    "mode.worker:Worker.stop_and_shutdown": "7fa7b1566e48cc60",
+    "faust.assignor.partition_assignor:PartitionAssignor.on_assignment": "63482c10174f442e",
     # producer.py
-    "aiokafka.producer.producer:AIOKafkaProducer.send_batch": "",
-    "aiokafka.producer.producer:AIOKafkaProducer.stop": "",
-    "aiokafka.producer.message_accumulator:BatchBuilder.append": "",
-    "aiokafka.producer.message_accumulator:MessageBatch.done": "",
-    "aiokafka.producer.sender:Sender.close": "",
+    "aiokafka.producer.producer:AIOKafkaProducer.send_batch": "ff8d65b595170b0e",
+    "aiokafka.producer.producer:AIOKafkaProducer.stop": "8ee7f0d1b6a5f671",
+    "aiokafka.producer.message_accumulator:BatchBuilder.append": "65992902ef83c7cb",
+    "aiokafka.producer.message_accumulator:MessageBatch.done": "3593c71c89aa6da9",
+    "aiokafka.producer.sender:Sender.close": "7e10a540fd0c307f",
 }
 
 
 def find(name: str):
     module, _, path = name.partition(":")
     found = functools.reduce(getattr, path.split("."), importlib.import_module(module))
+    if isinstance(found, ServiceTask):
+        return found.fun
     return found.fget if isinstance(found, property) else found
 
 
@@ -135,9 +138,7 @@ def fingerprint(name: str) -> str:
 
 @pytest.mark.parametrize("name", DOORS)
 def test_the_source_behind_the_door_is_the_one_that_was_read(name):
-    assert fingerprint(name) == DOORS[name], (
-        f"{name} has changed: read it again with the part of replayer/engine it serves"
-    )
+    assert fingerprint(name) == DOORS[name], f"{name} has changed: read it again with what replayer/engine does there"
 
 
 @pytest.mark.parametrize(
@@ -171,15 +172,7 @@ def test_what_we_override_exists_and_is_called_with_the_same_arguments(ours, ove
 def test_nothing_else_of_faust_is_overridden_unnoticed():
     listed = {name.rsplit(".", 1)[1] for name in DOORS if "." in name.partition(":")[2]}
     ours = (BatchConsumer, BatchConsumerThread, BatchRecovery, BatchTables, BatchStore, EngineApp)
-    plain = {
-        "__init__",
-        "__module__",
-        "__doc__",
-        "__annotations__",
-        "__abstractmethods__",
-        "_abc_impl",
-        "_new_consumer_thread",
-    }
+    plain = {"__init__", "_new_consumer_thread"}
     for cls in ours:
         for name in vars(cls):
             inherited = any(name in vars(base) for base in cls.__mro__[1:-1])

@@ -20,7 +20,9 @@ from tests.engine.workers import admin, committed, read_all
 async def config(broker, unique, tmp_path):
     app = unique("producer")
     async with admin(broker) as client:
-        await client.create_topics([NewTopic(name, 2, 1) for name in (f"{app}-{TABLE}-changelog", f"{app}-sends")])
+        await client.create_topics(
+            [NewTopic(name, 2, 1) for name in (f"{app}-{TABLE}-changelog", f"{app}-sends", f"{app}-source")]
+        )
     return dataclasses.replace(engine_at(tmp_path).config, app_id=app, brokers=[broker], transaction_timeout_s=5.0)
 
 
@@ -37,8 +39,8 @@ async def test_rows_in_order_sends_and_the_offset_of_the_last_row(broker, config
     rows = [(b"%04d" % index, bytes(40_000)) for index in range(60)]  # more than one record batch
     rows += [(b"gone", None), (b"large", bytes(950_000)), (b"last", b"1")]
     sends = [Send(f"{config.app_id}-sends", b"k", b"v", (("h", b"1"),), 0)]
-    last = await producer.publish(rows, sends, {"source": 7})
-    again = await producer.publish([(b"x", b"1")], [], {"source": 8})
+    last = await producer.publish(rows, sends, {f"{config.app_id}-source": 7})
+    again = await producer.publish([(b"x", b"1")], [], {f"{config.app_id}-source": 8})
     await producer.stop()
 
     found = await read_all(broker, f"{config.app_id}-{TABLE}-changelog")
@@ -49,7 +51,7 @@ async def test_rows_in_order_sends_and_the_offset_of_the_last_row(broker, config
     (sent,) = await read_all(broker, f"{config.app_id}-sends")
     assert (sent.key, sent.value, sent.headers, sent.partition) == (b"k", b"v", (("h", b"1"),), 0)
     expected = {"1": 8} if config.exactly_once else {}
-    assert await committed(broker, config.app_id, "source") == expected
+    assert await committed(broker, config.app_id, f"{config.app_id}-source") == expected
 
 
 async def test_a_successor_fences_and_what_was_open_is_aborted(broker, config):
@@ -57,7 +59,7 @@ async def test_a_successor_fences_and_what_was_open_is_aborted(broker, config):
     await zombie._producer.begin_transaction()
     await zombie._append(zombie._producer, [(b"open", b"1")], [])
     successor = await started(config)
-    await successor.publish([(b"kept", b"1")], [], {"source": 1})
+    await successor.publish([(b"kept", b"1")], [], {f"{config.app_id}-source": 1})
     with pytest.raises(ProducerFenced):
         await zombie._producer.commit_transaction()
     await zombie.stop()
@@ -68,9 +70,9 @@ async def test_a_successor_fences_and_what_was_open_is_aborted(broker, config):
 
 async def test_without_rows_there_is_no_changelog_offset(broker, config):
     producer = await started(config)
-    assert await producer.publish([], [], {"source": 3}) is None
+    assert await producer.publish([], [], {f"{config.app_id}-source": 3}) is None
     await producer.stop()
-    assert await committed(broker, config.app_id, "source") == {"1": 3}
+    assert await committed(broker, config.app_id, f"{config.app_id}-source") == {"1": 3}
 
 
 async def test_a_producer_that_cannot_flush_is_really_stopped(config, monkeypatch):
@@ -80,14 +82,11 @@ async def test_a_producer_that_cannot_flush_is_really_stopped(config, monkeypatc
     inner = producer._producer
     monkeypatch.setattr(inner._message_accumulator, "flush", lambda: asyncio.sleep(3600))
     sender = inner._sender.sender_task
-    before = asyncio.all_tasks()
     async with asyncio.timeout(2):
         await producer.stop()
     assert sender.done()
-    for task in asyncio.all_tasks() & before - {asyncio.current_task()}:
-        assert "sender" not in repr(task.get_coro()).lower()
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
-        task.cancel()
+        task.cancel()  # the flush that hangs
 
 
 async def test_a_broker_that_is_not_there_is_waited_for_and_the_wait_can_end(config):

@@ -20,10 +20,9 @@ from tests.engine.test_store import engine_at
 
 TP0 = TP(CHANGELOG, 0)
 PATIENT = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+WHAT = st.sampled_from(["fetch", "slurp", "drop", "swap", "again", "clear", "stale", "look"])
 MISHAPS = st.lists(
-    st.tuples(
-        st.sampled_from(["fetch", "slurp", "drop", "swap", "again", "clear", "stale", "look"]), st.integers(0, 5)
-    ),
+    st.tuples(WHAT, st.integers(0, 5)),
     max_size=40,
 )
 
@@ -154,9 +153,7 @@ async def test_the_end_of_recovery_is_told_with_its_generation(tmp_path, monkeyp
     stage = Stage(tmp_path, monkeypatch, Log([], 0))
     told = []
     monkeypatch.setattr(stage.engine, "recovered", told.append)
-    monkeypatch.setattr(
-        "faust.tables.recovery.Recovery.on_recovery_completed", lambda self, generation: asyncio.sleep(0)
-    )
+    monkeypatch.setattr("faust.tables.recovery.Recovery.on_recovery_completed", lambda *_: asyncio.sleep(0))
     await stage.recovery.on_recovery_completed(5)
     assert told == [5]
 
