@@ -88,6 +88,14 @@ def arrived(sequence: Sequence[tuple[str, bytes]], timestamps: Sequence[int] | N
     return records
 
 
+def encoded(event: dict[str, Any]) -> bytes:
+    return orjson.dumps(event)
+
+
+def one_topic(*events: dict[str, Any]) -> list[Log]:
+    return arrived([(TOPICS[0], encoded(event)) for event in events])
+
+
 def fold(rows: MemoryRows, records: Sequence[Log]) -> Folded:
     return TimelineFold(partition_of=lambda _: 0, max_record_bytes=1 << 20).fold(rows, records, 0, 0)
 
