@@ -18,6 +18,7 @@ SKIPPED = {
 }
 KEPT = {
     "test_pass.py": "def test_it(): pass",
+    "test_data.py": "import pytest\ndef test_it(): pytest.skip('the recorded tau-bench runs are not at ../shared/data')",
     "test_expected.py": "import pytest\n@pytest.mark.xfail(strict=True)\ndef test_it(): assert 0",
 }
 

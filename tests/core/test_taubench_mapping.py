@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from replayer.core.errors import InvalidRun
 from replayer.core.taubench import Imported, Origin, imported
+from tests.conftest import NOT_HERE
 from topics.codec import Event, decode
 from topics.events import EventModel, wire
 
@@ -27,7 +28,7 @@ Run = dict[str, Any]
 @pytest.fixture(scope="module")
 def runs() -> list[Run]:
     if not FILE.exists():
-        pytest.skip("the recorded tau-bench runs are not at ../shared/data")
+        pytest.skip(NOT_HERE)
     return json.loads(gzip.decompress(FILE.read_bytes()))
 
 

@@ -21,6 +21,7 @@ import pytest
 
 from replayer.commands.failures import CommandFailed, Exit
 from replayer.commands.views import Views
+from tests.conftest import NOT_HERE
 from tests.e2e.roles import Role, command, environment, running
 
 FILE = Path(__file__).parents[2] / "../shared/data/tau-bench/gpt-4o-airline.train.json.gz"
@@ -52,7 +53,7 @@ class Worker:
 @pytest.fixture(scope="module")
 def runs() -> list[Run]:
     if not FILE.exists():
-        pytest.skip("the recorded tau-bench runs are not at ../shared/data")
+        pytest.skip(NOT_HERE)
     return json.loads(gzip.decompress(FILE.read_bytes()))
 
 
