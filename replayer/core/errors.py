@@ -1,10 +1,11 @@
 """Every error of the pure rooms.
 
 ReplayerError
-├── DamagedRow          a stored row is not what its format says
-├── InvalidPosition     a page was asked for from a position no page gave
-├── InvalidRun          a recorded run that is to be imported breaks a rule
-└── UnknownRowFormat    a stored row was written by another version
+├── InvalidPosition         a page was asked for from a position no page gave
+├── InvalidRun              a recorded run that is to be imported breaks a rule
+└── RowUnreadable           the state is at fault, not the record that met it: work on it must stop
+    ├── DamagedRow          a stored row is not what its format says
+    └── UnknownRowFormat    a stored row was written by another version
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ class InvalidRun(ReplayerError):
     """A recorded run cannot become a workflow; the message names the field and the rule, never a value."""
 
 
-class UnknownRowFormat(ReplayerError):
+class RowUnreadable(ReplayerError):
+    """A stored row cannot be read. No record is to blame: to bury the records that meet it would empty the log."""
+
+
+class UnknownRowFormat(RowUnreadable):
     """A stored row carries a format version this replayer cannot read: it was written by a newer one."""
 
     def __init__(self, kind: str, found: int, known: tuple[int, ...]) -> None:
@@ -28,7 +33,7 @@ class UnknownRowFormat(ReplayerError):
         )
 
 
-class DamagedRow(ReplayerError):
+class DamagedRow(RowUnreadable):
     """A stored row of a known format cannot be read."""
 
     def __init__(self, kind: str) -> None:

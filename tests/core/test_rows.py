@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from replayer.core.capped import MAX_SUM, MAX_VALUES, plus, put
 from replayer.core.decisions import decode_decision
-from replayer.core.errors import DamagedRow, ReplayerError, UnknownRowFormat
+from replayer.core.errors import DamagedRow, RowUnreadable, UnknownRowFormat
 from replayer.core.head import Head, decode_head
 from replayer.core.rows import (
     EVENT,
@@ -86,7 +86,8 @@ def test_every_value_says_its_format_and_another_one_is_a_clear_error() -> None:
         for damaged in (b"", value[:1], value[:7]):
             with pytest.raises(DamagedRow, match="data directory"):
                 read(damaged)
-    assert issubclass(DamagedRow, ReplayerError)
+    assert issubclass(DamagedRow, RowUnreadable)
+    assert issubclass(UnknownRowFormat, RowUnreadable)
 
 
 def test_a_row_with_fields_of_a_later_release_can_be_read() -> None:
