@@ -18,9 +18,9 @@ NextCursor = Annotated[str | None, Field(description="`cursor` of the next page;
 
 
 class Answer(BaseModel):
-    """Nothing is served that is not described."""
+    """Nothing is served that is not described, and all that is described is served: null where there is nothing."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_serialization_defaults_required=True)
 
 
 class WorkflowMarks(Answer):
