@@ -6,11 +6,17 @@ from collections.abc import Sequence
 
 import structlog
 
+from replayer.core.errors import RowUnreadable
 from replayer.core.outcome import Folded, Record, Rows
 from replayer.engine.config import TableSpec
 from replayer.engine.rows import Overlay, StateUnreadable
 
 log = structlog.get_logger(__name__)
+
+
+#: A row of the table cannot be read (another version wrote it, or it is damaged): every record of its workflow would
+#: be buried for what is not its fault. The worker stops instead.
+_STATE_AT_FAULT = (StateUnreadable, RowUnreadable)
 
 
 class RowTooLarge(Exception):
@@ -20,11 +26,12 @@ class RowTooLarge(Exception):
 def fold(spec: TableSpec, rows: Rows, records: Sequence[Record], partition: int, now_ms: int, row_limit: int) -> Folded:
     """The records folded in one call; where that raises, one by one, and each that raises is a dead letter.
 
-    `row_limit` is in bytes of key and value. Raises StateUnreadable: the rows are at fault, not the records.
+    `row_limit` is in bytes of key and value. Raises StateUnreadable and RowUnreadable: the rows are at
+    fault, not the records.
     """
     try:
         return _checked(spec.fold(rows, records, partition, now_ms), row_limit)
-    except StateUnreadable:
+    except _STATE_AT_FAULT:
         raise
     except Exception as exc:  # noqa: BLE001 - a fold is pure: find the one record it fails on; the rest is sound
         log.error(
@@ -37,7 +44,7 @@ def fold(spec: TableSpec, rows: Rows, records: Sequence[Record], partition: int,
     for record in records:
         try:
             one = _checked(spec.fold(overlay, [record], partition, now_ms), row_limit)
-        except StateUnreadable:
+        except _STATE_AT_FAULT:
             raise
         except Exception as exc:  # noqa: BLE001 - whatever it is: the record and its reason are kept
             one = Folded(sends=[spec.poison(record, exc, now_ms)], counts={"dead_letter": 1})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 
 import faust
@@ -41,6 +42,10 @@ class _Process(faust.Worker):
 
 def run(engine: Engine) -> int:
     """Blocks until the app ends. 0 after SIGTERM or SIGINT, 1 after a failure (its sentence is in the log)."""
+    # A batch is thousands of short-lived objects and no cycles; what is alive now stays. Measured on scattered
+    # workflows: collecting at Python's default threshold costs a tenth of the fold.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     process = _Process(engine, loop)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from replayer.core.errors import DamagedRow, UnknownRowFormat
 from replayer.core.outcome import Folded, Send
 from replayer.engine.config import TableSpec
 from replayer.engine.folding import fold
@@ -85,3 +86,12 @@ def test_rows_that_cannot_be_read_are_no_fault_of_the_records(fails_at):
     with pytest.raises(StateUnreadable) as caught:
         folded([b"a"], broken)
     assert caught.value.damaged
+
+
+@pytest.mark.parametrize("fault", [UnknownRowFormat("head", 9, (1,)), DamagedRow("head")])
+def test_a_row_that_cannot_be_read_buries_nothing(fault):
+    def unreadable(rows, records, partition, now_ms):
+        raise fault
+
+    with pytest.raises(type(fault)):
+        folded([b"a", b"b"], unreadable)
