@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import NOT_HERE
+
 CONFTEST = Path(__file__).with_name("conftest.py")
 
 
@@ -18,7 +20,7 @@ SKIPPED = {
 }
 KEPT = {
     "test_pass.py": "def test_it(): pass",
-    "test_data.py": "import pytest\ndef test_it(): pytest.skip('the recorded tau-bench runs are not at ../shared/data')",
+    "test_data.py": f"import pytest\ndef test_it(): pytest.skip({NOT_HERE!r})",
     "test_expected.py": "import pytest\n@pytest.mark.xfail(strict=True)\ndef test_it(): assert 0",
 }
 
