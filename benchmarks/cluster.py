@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import for_code
@@ -13,14 +14,23 @@ from replayer.kafka.broker import EmbeddedBroker
 from topics.catalogue import Topic
 
 
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A running broker: where it listens, its Java process, an admin client."""
+
+    bootstrap: str
+    pid: int
+    admin: AIOKafkaAdminClient
+
+
 @contextlib.asynccontextmanager
-async def cluster(heap_mb: int = 1024) -> AsyncIterator[tuple[str, AIOKafkaAdminClient]]:
-    """An embedded broker with a temporary data directory, and an admin client."""
+async def cluster(heap_mb: int = 1024) -> AsyncIterator[Cluster]:
+    """An embedded broker with a temporary data directory."""
     async with EmbeddedBroker(heap_mb=heap_mb) as broker:
         admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap)
         await admin.start()
         try:
-            yield broker.bootstrap, admin
+            yield Cluster(broker.bootstrap, broker.pid, admin)
         finally:
             await admin.close()
 

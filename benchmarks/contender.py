@@ -10,9 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aiokafka.admin import AIOKafkaAdminClient
-
-from benchmarks import cluster
+from benchmarks.cluster import Cluster, delete
 from benchmarks.contenders.job import Job
 from benchmarks.process import python_of, running, tail
 from benchmarks.rate import NotMeasurable, Rate, Sample, advances, rate
@@ -48,21 +46,21 @@ class Contender:
 class Source:
     """The log everybody reads: `events` records in `topic`."""
 
-    bootstrap: str
+    broker: Cluster
     topic: str
     partitions: int
     events: int
 
 
-async def measure(contender: Contender, source: Source, admin: AIOKafkaAdminClient, seconds: float) -> Rate:
+async def measure(contender: Contender, source: Source, seconds: float) -> Rate:
     """One run from the log's start: its rate over `seconds` behind the warm-up, or over what the log gives.
 
     Everything the run made (data directory, changelogs) is gone afterwards. Raises ProgramFailed, NotMeasurable.
     """
     end = int(source.events * _USABLE)
     async with AsyncExitStack() as stack:
-        group, log, command, environment = await _prepare(contender, source, admin, stack)
-        watch = Watch(admin, group, source.topic, source.partitions)
+        group, log, command, environment = await _prepare(contender, source, stack)
+        watch = Watch(source.broker, group, source.topic, source.partitions)
         async with running(command, log, environment) as process:
             await watch.follow(process.pid, lambda seen: _enough(seen, contender.warm_up_s, seconds, end))
         try:
@@ -72,19 +70,21 @@ async def measure(contender: Contender, source: Source, admin: AIOKafkaAdminClie
 
 
 async def _prepare(
-    contender: Contender, source: Source, admin: AIOKafkaAdminClient, stack: AsyncExitStack
+    contender: Contender, source: Source, stack: AsyncExitStack
 ) -> tuple[str, Path, Sequence[str], Mapping[str, str]]:
     """The consumer group, the log file, the command and its environment; what has to be undone goes on the stack."""
     if contender.program == WORKER:
-        deployment = await stack.enter_async_context(deployed(source.bootstrap, contender.name, **contender.settings))
+        deployment = await stack.enter_async_context(
+            deployed(source.broker.bootstrap, contender.name, **contender.settings)
+        )
         group = deployment.settings.app_id
-        stack.push_async_callback(cluster.delete, admin, group)
+        stack.push_async_callback(delete, source.broker.admin, group)
         return group, deployment.log, COMMAND, deployment.environment()
     group = f"bench-{contender.name}-{secrets.token_hex(3)}"
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f"{group}-")))
-    stack.push_async_callback(cluster.delete, admin, group)
+    stack.push_async_callback(delete, source.broker.admin, group)
     job = Job(
-        source.bootstrap,
+        source.broker.bootstrap,
         source.topic,
         source.partitions,
         group,

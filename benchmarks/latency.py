@@ -70,10 +70,9 @@ class _Asker:
 
 async def latency(rate: int, seconds: float, guarantees: Sequence[str], results: Results, progress: Progress) -> None:
     """Measure each guarantee on a worker of its own and record p50 and p99 in milliseconds."""
-    async with cluster() as (bootstrap, _):
+    async with cluster() as broker:
         for guarantee in guarantees:
-            async with deployed(
-                bootstrap, "latency", guarantee=guarantee, rate_limit_per_s=1_000_000
+            async with deployed(broker.bootstrap, "latency", guarantee=guarantee, rate_limit_per_s=1_000_000
             ) as deployment, ready_worker(deployment):  # fmt: skip
                 with progress.waiting(f"latency, {guarantee}: {rate} events/s for {seconds:g} s"):
                     asker = await _measure(deployment, guarantee, rate, seconds)

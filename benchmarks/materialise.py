@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks import cluster
+from benchmarks.cluster import cluster, create
 from benchmarks.contender import WORKER, Contender, Source, measure
 from benchmarks.progress import Progress
 from benchmarks.rate import Rate
@@ -70,6 +70,9 @@ CONTENDERS = (
     ),
 )  # fmt: skip
 
+#: Cores kept busy by processes that have no part in it: above this, a run says so.
+DISTURBED = 0.1
+
 #: Figure name without size, ours, the other.
 RATIOS = (
     ("materialise.vs_faust", "replayer-eos", "faust"),
@@ -102,20 +105,21 @@ async def materialise(plan: Plan, results: Results, progress: Progress) -> None:
 async def _measure_size(size: Size, plan: Plan, progress: Progress) -> dict[str, list[Rate]]:
     rates: dict[str, list[Rate]] = {}
     chosen = [contender for contender in CONTENDERS if contender.name in plan.contenders]
-    async with cluster.cluster() as (bootstrap, admin):
-        source = Source(bootstrap, sizes.topic(size), DEFAULT_PARTITIONS, plan.events)
-        await cluster.create(admin, [source_topic(source.topic, source.partitions)])
+    async with cluster() as broker:
+        source = Source(broker, sizes.topic(size), DEFAULT_PARTITIONS, plan.events)
+        await create(broker.admin, [source_topic(source.topic, source.partitions)])
         with progress.counting(f"writing {plan.events:,} events of {size}", plan.events) as moved:
-            written = await fill(bootstrap, source.topic, source.partitions, workload(size, plan.events), moved)
+            written = await fill(broker.bootstrap, source.topic, source.partitions, workload(size, plan.events), moved)
         progress.say(f"{size}: {plan.events:,} events, {written / plan.events:.0f} bytes each")
         for number in range(plan.rounds):
             for contender in chosen if number % 2 == 0 else reversed(chosen):
                 with progress.waiting(f"round {number + 1} of {plan.rounds}: {contender.label}"):
-                    rate = await measure(contender, source, admin, plan.seconds)
+                    rate = await measure(contender, source, plan.seconds)
                 rates.setdefault(contender.name, []).append(rate)
                 progress.say(
                     f"  round {number + 1}  {contender.label:36} {rate.per_second:10,.0f} events/s over "
                     f"{rate.seconds:4.1f} s, {rate.cpu_us_per_event:5.0f} µs CPU/event, {rate.rss_mb:5.0f} MB"
+                    + (f"  DISTURBED: {rate.disturbed:.2f} cores busy elsewhere" if rate.disturbed > DISTURBED else "")
                 )
     return rates
 
@@ -135,6 +139,8 @@ def _figures(size: Size, plan: Plan, rates: dict[str, list[Rate]]) -> list[Figur
             "label": contender.label,
             "rounds": [float(f"{rate.per_second:.3g}") for rate in runs],
             "cpu_us_per_event": round(statistics.median(rate.cpu_us_per_event for rate in runs), 1),
+            "broker_cpu_us_per_event": round(statistics.median(rate.broker_cpu_us_per_event for rate in runs), 1),
+            "disturbed_cores": round(max(rate.disturbed for rate in runs), 2),
             "rss_mb": round(max(rate.rss_mb for rate in runs)),
             "events": sum(rate.events for rate in runs),
             "settings": {name: value for name, value in contender.settings.items() if name != "rows"},

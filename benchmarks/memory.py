@@ -36,12 +36,12 @@ def at_marks(samples: list[Sample], marks: tuple[int, ...]) -> dict[int, int]:
 async def memory(events: int, results: Results, progress: Progress) -> None:
     """Record the resident set after a quarter, half and all of `events`."""
     topic, marks = sizes.topic("1KB"), (events // 4, events // 2, events)
-    async with cluster() as (bootstrap, admin), deployed(bootstrap, "memory") as deployment:
+    async with cluster() as broker, deployed(broker.bootstrap, "memory") as deployment:
         partitions = deployment.settings.partitions
         with progress.counting(f"writing {events:,} events", events) as moved:
-            await fill(bootstrap, topic, partitions, workload("1KB", events), moved)
+            await fill(broker.bootstrap, topic, partitions, workload("1KB", events), moved)
         async with ready_worker(deployment) as process:
-            watch = Watch(admin, deployment.settings.app_id, topic, partitions)
+            watch = Watch(broker, deployment.settings.app_id, topic, partitions)
             with progress.waiting(f"memory: folding {events:,} events"):
                 await watch.follow(process.pid, lambda seen: bool(seen) and seen[-1].committed >= events)
     found = at_marks(watch.samples, marks)

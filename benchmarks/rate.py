@@ -12,23 +12,31 @@ class NotMeasurable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was seen at one poll: seconds on a monotonic clock, the group's committed offsets added up, and the
-    contender's processor seconds and resident bytes so far."""
+    """What was seen at one poll: seconds on a monotonic clock, the group's committed offsets added up, the contender's
+    processor seconds and resident bytes, the broker's processor seconds, and those of everybody who has no part in it.
+    """
 
     at: float
     committed: int
     cpu_s: float
     rss: int
+    broker_cpu_s: float = 0.0
+    strangers_cpu_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """`events` durable within `seconds`, and what they cost the contender's process."""
+    """`events` durable within `seconds`, and what they cost the contender's process and the broker.
+
+    `disturbed`: cores that processes without a part in the measurement kept busy meanwhile; near 0 on an idle machine.
+    """
 
     events: int
     seconds: float
     cpu_us_per_event: float
+    broker_cpu_us_per_event: float
     rss_mb: float
+    disturbed: float
 
     @property
     def per_second(self) -> float:
@@ -68,5 +76,7 @@ def rate(samples: Sequence[Sample], warm_up_s: float, end: int) -> Rate:
         events,
         last.at - first.at,
         cpu_us_per_event=(last.cpu_s - first.cpu_s) * 1e6 / events,
+        broker_cpu_us_per_event=(last.broker_cpu_s - first.broker_cpu_s) * 1e6 / events,
         rss_mb=max(sample.rss for sample in counted) / 2**20,
+        disturbed=max(0.0, last.strangers_cpu_s - first.strangers_cpu_s) / (last.at - first.at),
     )

@@ -95,14 +95,23 @@ def _rates(rates: Recorded) -> str:
             f"{entry['value']:,.0f}",
             ", ".join(f"{one:,.0f}" for one in entry["detail"]["rounds"]),
             f"{entry['detail']['cpu_us_per_event']:.0f}",
+            f"{entry['detail']['broker_cpu_us_per_event']:.0f}",
             f"{entry['detail']['rss_mb']:.0f}",
+            f"{entry['detail']['disturbed_cores']:.2f}",
         )
         for entry in ordered
     ]
-    table = _table(("contender", "events/s (median)", "rounds", "its CPU, µs/event", "peak RSS, MB"), rows)
+    header = ("contender", "events/s (median)", "rounds", "its CPU, µs/event", "broker's", "peak RSS, MB", "disturbed")
+    table = _table(header, rows)
     settings = [f"- {entry['detail']['label']}: {_settings(entry['detail']['settings'])}" for entry in ordered]
-    workload = ordered[0]["detail"]["workload"]
-    return f"{table}\nWorkload: {workload}.\n\nSettings beyond the defaults:\n\n" + "\n".join(settings) + "\n"
+    parts = (
+        table,
+        f"Workload: {ordered[0]['detail']['workload']}.",
+        "Disturbed: cores that processes without a part in it kept busy meanwhile, at worst.\n",
+        "Settings beyond the defaults:\n",
+        *settings,
+    )
+    return "\n".join(parts) + "\n"
 
 
 def _settings(settings: dict[str, Any]) -> str:

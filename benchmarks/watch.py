@@ -7,10 +7,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
+from benchmarks.cluster import Cluster
 from benchmarks.rate import Sample
 
 POLL_S = 0.1
@@ -28,11 +28,19 @@ def resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1]) * _PAGE
 
 
-class Watch:
-    """The committed offsets of one group on one topic."""
+def busy_seconds() -> float:
+    """Processor time all of the machine has spent so far, its own waiting and stolen time left out."""
+    user, nice, system, _idle, _iowait, irq, softirq, *_ = map(
+        int, Path("/proc/stat").read_text("ascii").splitlines()[0].split()[1:]
+    )
+    return (user + nice + system + irq + softirq) / _TICKS
 
-    def __init__(self, admin: AIOKafkaAdminClient, group: str, topic: str, partitions: int) -> None:
-        self._admin, self._group = admin, group
+
+class Watch:
+    """The committed offsets of one group on one topic, and who spends the machine's processor time meanwhile."""
+
+    def __init__(self, broker: Cluster, group: str, topic: str, partitions: int) -> None:
+        self._broker_pid, self._admin, self._group = broker.pid, broker.admin, group
         self._tps = [TopicPartition(topic, partition) for partition in range(partitions)]
         self._coordinator: int | None = None
         self.samples: list[Sample] = []
@@ -55,5 +63,7 @@ class Watch:
             began = loop.time()
             committed = await self.committed()
             # The answer was true somewhere between question and answer; the later instant is the safe one.
-            self.samples.append(Sample(loop.time(), committed, cpu_seconds(pid), resident_bytes(pid)))
+            contender, broker, own = cpu_seconds(pid), cpu_seconds(self._broker_pid), sum(os.times()[:2])
+            strangers = busy_seconds() - contender - broker - own
+            self.samples.append(Sample(loop.time(), committed, contender, resident_bytes(pid), broker, strangers))
             await asyncio.sleep(max(0.0, POLL_S - (loop.time() - began)))

@@ -10,8 +10,8 @@ from benchmarks.rate import NotMeasurable, Sample, advances, rate
 
 
 def seen(*commits: tuple[float, int]) -> list[Sample]:
-    """Samples at (second, committed); CPU runs at half a second per second, memory grows by a megabyte a second."""
-    return [Sample(at, committed, cpu_s=at / 2, rss=int(at * 2**20)) for at, committed in commits]
+    """Samples at (second, committed). CPU seconds a second: the contender 1/2, the broker 1/5, others 1/10; 1 MB/s."""
+    return [Sample(at, committed, at / 2, int(at * 2**20), at / 5, at / 10) for at, committed in commits]
 
 
 def steady(per_second: int, until: float, step: float = 0.1) -> list[Sample]:
@@ -22,7 +22,9 @@ def test_a_steady_contender_is_measured_at_its_rate() -> None:
     found = rate(steady(10_000, 20.0), warm_up_s=3.0, end=1_000_000)
     assert found.per_second == pytest.approx(10_000)
     assert found.cpu_us_per_event == pytest.approx(50.0)
+    assert found.broker_cpu_us_per_event == pytest.approx(20.0)
     assert found.rss_mb == pytest.approx(20.0)
+    assert found.disturbed == pytest.approx(0.1)
 
 
 def test_the_warm_up_does_not_count() -> None:

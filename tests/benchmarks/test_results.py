@@ -46,6 +46,8 @@ def test_the_report_shows_figures_targets_rates_and_settings(tmp_path: Path) -> 
         "label": "plain Faust",
         "rounds": [1000.0, 1100.0, 1200.0],
         "cpu_us_per_event": 450.0,
+        "broker_cpu_us_per_event": 90.0,
+        "disturbed_cores": 0.02,
         "rss_mb": 170,
         "settings": {"producer_linger": 0.02},
         "workload": "1,000 events",
@@ -61,7 +63,7 @@ def test_the_report_shows_figures_targets_rates_and_settings(tmp_path: Path) -> 
     page = (tmp_path / "RESULTS.md").read_text("utf-8")
     assert "| `materialise.vs_faust` | 9 × | ≥ 8 × (met) |" in page
     assert "| `materialise.vs_quix` | 1.2 × | ≥ 1.5 × (**not met**) |" in page
-    assert "| plain Faust | 1,100 | 1,000, 1,100, 1,200 | 450 | 170 |" in page
+    assert "| plain Faust | 1,100 | 1,000, 1,100, 1,200 | 450 | 90 | 170 | 0.02 |" in page
     assert "`producer_linger=0.02`" in page
     assert "| `latency.p99_ms` | 42.5 ms |" in page
     assert "`python -m benchmarks.run`" in page
