@@ -8,6 +8,7 @@ import faust
 import faust.stores
 from yarl import URL
 
+from replayer.engine.assignor import BatchAssignor
 from replayer.engine.config import EngineConfig
 from replayer.engine.consumer import BatchTransport
 from replayer.engine.recovery import BatchTables
@@ -41,6 +42,7 @@ def create_app(config: EngineConfig, engine: Engine) -> EngineApp:
         store="replayer://",
         datadir=config.data_dir,
         TableManager=BatchTables,
+        PartitionAssignor=BatchAssignor,
         processing_guarantee="at_least_once",  # Faust's own exactly-once stalls in recovery; ours is the lanes'
         topic_disable_leader=True,
         topic_allow_declare=False,  # topics are made by `replayer topics create`, from the catalogue

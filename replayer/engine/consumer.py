@@ -115,6 +115,10 @@ class BatchConsumer(driver.Consumer):
     def reached(self, tp: TP) -> int | None:
         return self._thread.reached(tp)
 
+    def join_again(self) -> None:
+        """From the consumer thread."""
+        self._thread.join_again()
+
     def group_error(self) -> str | None:
         return self._thread.group_error()
 

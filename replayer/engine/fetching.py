@@ -145,6 +145,19 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             error = task.exception()
         return f"{type(error).__name__}: {error}" if error is not None else None
 
+    def join_again(self) -> None:
+        """Have the group assign anew. From this thread."""
+        self._ensure_consumer()._coordinator.request_rejoin()
+
+    async def on_thread_stop(self) -> None:
+        try:
+            await super().on_thread_stop()
+        except asyncio.CancelledError:
+            # aiokafka's fetcher passes its own cancellation on when the broker is away, and the process would wait for
+            # this thread until it is ended hard.
+            if self._consumer is not None:
+                await self._consumer._client.close()
+
     async def seek_to(self, partitions: Mapping[TP, int]) -> Mapping[TP, int]:
         """Seek from the main thread; answers with the epoch of each partition behind its seek.
 

@@ -93,12 +93,11 @@ class Changelogs:
                 "read: was it recreated?"
             )
         store = self._engine.store_of_changelog(tp.topic)
-        current = message.generation_id == self._engine.app.consumer_generation_id
-        if current and store.apply(batch):
+        if store.apply(batch):
             self._rereads.pop(tp, None)
             return
         counts[tp] = store.applied(tp.partition)
-        if current and (tp not in self._rereads or self._made_before(tp, batch.epoch)):
+        if tp not in self._rereads or self._made_before(tp, batch.epoch):
             self._read_again(tp, counts[tp] + 1)
 
     def look(self) -> None:

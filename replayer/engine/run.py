@@ -53,6 +53,6 @@ def run(engine: Engine) -> int:
         process.execute_from_commandline()
     except SystemExit as exc:
         if engine.failure is None and exc.code not in (0, None):
-            log.critical("the worker ends", reason=str(process.crash_reason or "it crashed"))
+            log.critical("the worker ends", reason=str(process.crash_reason or exc.__context__ or "it crashed"))
             return 1
     return 1 if engine.failure is not None else 0

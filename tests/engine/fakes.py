@@ -26,6 +26,7 @@ class Cluster:
         self.sends = []
         self.member = [True]  # answers, the last one stays
         self.mishaps = []
+        self.steps = []  # what each transaction moved: topic -> next offset
         self.epochs = defaultdict(int)
         self.nexts = {}
         self.seeks = []
@@ -118,6 +119,7 @@ class Producer:
             raise ProducerFenced
         if mishap == "hang":
             await asyncio.sleep(3600)
+        cluster.steps.append(dict(offsets))
         last = None
         if rows:
             cluster.changelog.extend(rows)

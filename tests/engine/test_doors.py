@@ -20,6 +20,7 @@ from faust.types import TP
 from mode.services import ServiceTask
 
 from replayer.engine.app import EngineApp
+from replayer.engine.assignor import BatchAssignor
 from replayer.engine.consumer import BatchConsumer, BatchTransport
 from replayer.engine.fetching import BatchConsumerThread
 from replayer.engine.recovery import BatchRecovery, BatchTables
@@ -60,6 +61,11 @@ DOORS: dict[str, str] = {
     "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._highwaters": "829699ec62b7ec5b",
     "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread._seek_wait": "98f8aa716db26656",
     "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.getmany": "1b1c58046a9b2bb7",
+    "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.on_thread_stop": "cdbbe53230d20fb6",
+    "aiokafka.consumer.consumer:AIOKafkaConsumer.stop": "bf02b37ed4aa2eab",
+    "aiokafka.consumer.fetcher:Fetcher.close": "eb8e175ce6f83cba",
+    "aiokafka.consumer.group_coordinator:GroupCoordinator.request_rejoin": "961f77b4398b5d91",
+    "mode.threads:ServiceThread._start_thread": "22434db1314bb4a9",
     "mode.threads:QueueServiceThread.call_thread": "d1304f73ca65376d",
     "mode.threads:MethodQueue": "d21c54e20ac6ea81",
     "aiokafka.consumer.consumer:AIOKafkaConsumer.start": "5ba1baa38f6246a0",
@@ -113,6 +119,9 @@ DOORS: dict[str, str] = {
     "mode.worker:Worker.execute_from_commandline": "d441fd6a414d0e13",
     "mode.worker:Worker.install_signal_handlers": "c674fde1fc3c1803",
     "mode.worker:Worker.stop_and_shutdown": "7fa7b1566e48cc60",
+    # assignor.py
+    "faust.assignor.client_assignment:ClientMetadata": "863328922f0a6bb1",
+    "faust.assignor.partition_assignor:PartitionAssignor._protocol_assignments": "80a287d346240c2d",
     "faust.assignor.partition_assignor:PartitionAssignor.on_assignment": "63482c10174f442e",
     # producer.py
     "aiokafka.producer.producer:AIOKafkaProducer.send_batch": "ff8d65b595170b0e",
@@ -149,7 +158,8 @@ def test_the_source_behind_the_door_is_the_one_that_was_read(name):
             "_new_consumer_thread _drain_messages _wait_next_records perform_seek on_partitions_revoked "
             "on_partitions_assigned on_stop resume_partitions on_buffer_drop",
         ),
-        (BatchConsumerThread, "__post_init__ _create_worker_consumer _fetch_records _seek_wait"),
+        (BatchConsumerThread, "__post_init__ _create_worker_consumer _fetch_records _seek_wait on_thread_stop"),
+        (BatchAssignor, "on_assignment"),
         (BatchRecovery, "on_recovery_completed _wait"),
         (BatchTables, "recovery"),
         (BatchStore, "_open_for_partition apply_changelog_batch revoke_partitions stop"),
@@ -171,7 +181,7 @@ def test_what_we_override_exists_and_is_called_with_the_same_arguments(ours, ove
 
 def test_nothing_else_of_faust_is_overridden_unnoticed():
     listed = {name.rsplit(".", 1)[1] for name in DOORS if "." in name.partition(":")[2]}
-    ours = (BatchConsumer, BatchConsumerThread, BatchRecovery, BatchTables, BatchStore, EngineApp)
+    ours = (BatchAssignor, BatchConsumer, BatchConsumerThread, BatchRecovery, BatchTables, BatchStore, EngineApp)
     plain = {"__init__", "_new_consumer_thread"}
     for cls in ours:
         for name in vars(cls):
@@ -184,6 +194,7 @@ def test_our_parts_are_the_ones_faust_makes(tmp_path):
     engine = engine_at(tmp_path)
     assert isinstance(engine.app.transport, BatchTransport)
     assert isinstance(engine.app.tables.recovery, BatchRecovery)
+    assert isinstance(engine.app.assignor, BatchAssignor)
     assert isinstance(engine.store("counts"), BatchStore)
     assert isinstance(engine.app.topic("x", schema=BatchSchema()).schema, BatchSchema)
     assert faust.stores.STORES.aliases["replayer"] == "replayer.engine.store:BatchStore"

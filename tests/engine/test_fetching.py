@@ -136,7 +136,9 @@ def test_batches_of_one_epoch_follow_each_other_without_a_hole(one, other, actio
     for what, tp, number in actions:
         consumer.count = number % 4 + 1
         if what == "seek":
+            epoch = thread._epochs[tp]
             thread._seek(consumer, tp, number)
+            assert thread._epochs[tp] > epoch, "what was fetched before the seek must be told apart"
             expected[tp, thread._epochs[tp]] = number
         elif what == "pause":
             active.discard(tp)
@@ -241,3 +243,19 @@ async def test_an_end_of_membership_that_nobody_asks_for_is_found():
         found = thread.group_error()
         assert (found is None) if expected is None else found.startswith(expected)
     running.cancel()
+
+
+async def test_a_consumer_that_dies_of_its_own_cancellation_does_not_hold_up_the_process(monkeypatch):
+    """aiokafka's fetcher cancels its requests and, with the broker away, raises what it cancelled them with."""
+    closed = []
+
+    async def stop(_):
+        raise asyncio.CancelledError
+
+    async def close():
+        closed.append(True)
+
+    monkeypatch.setattr("faust.transport.drivers.aiokafka.AIOKafkaConsumerThread.on_thread_stop", stop)
+    thread = thread_on(SimpleNamespace(_client=SimpleNamespace(close=close)))
+    await thread.on_thread_stop()
+    assert closed == [True]

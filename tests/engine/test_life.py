@@ -10,20 +10,27 @@ from tests.engine.workers import Field, committed, read_all, until
 
 
 async def test_exact_through_kill_9_termination_and_lost_state(broker, unique, tmp_path):
-    async with Field(broker, unique("life"), tmp_path, slow_s=0.01) as field:
+    async with Field(broker, unique("life"), tmp_path, slow_s=0.01, session_timeout_s=6.0) as field:
         worker = field.worker("w1")
         await field.ready()
 
         stream = asyncio.create_task(field.send(8000, rate=4000))
         await until(lambda: _above(field, 500), what="some records")
         worker.kill()
+        worker.move()  # back before its session ran out, under another address
         worker.start()
         await field.ready()
         await stream
+        state = await worker.state()
+        assert state is not None
+        assert set(state["owners"].values()) == {f"http://127.0.0.1:{worker.port}"}
         found = await field.all_counted()
-        for topic in field.sources[:1]:
-            positions = {partition: state["positions"][topic] for partition, state in found.items()}
-            assert positions == await committed(broker, field.app, topic)
+        positions = {partition: state["positions"][field.sources[0]] for partition, state in found.items()}
+
+        async def equal():
+            return positions == await committed(broker, field.app, field.sources[0])
+
+        await until(equal, 5, "the committed offsets are the positions")
 
         stream = asyncio.create_task(field.send(4000, rate=4000))
         await until(lambda: _above(field, 8500), what="more records")

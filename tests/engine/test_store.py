@@ -230,3 +230,32 @@ def test_a_directory_that_cannot_be_opened_is_a_sentence(store):
     with pytest.raises(StateUnusable, match="cannot be opened"):
         store.persisted_offset(TP0)
     assert path.read_text().startswith("a file")
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        ("Corruption: block checksum mismatch: stored = 1, computed = 2 in /data/000009.sst", "rebuilt"),
+        ("IO error: No such file or directory: While opening a file for sequentially reading: MANIFEST-5", "rebuilt"),
+        ("IO error: While lock file: /data/counts-0.db/LOCK: Resource temporarily unavailable", "in use by another"),
+        ("IO error: lock hold by current process, acquire time 1", "in use by another"),
+        ("IO error: No space left on device", "cannot be opened"),
+    ],
+)
+def test_rocksdbs_words_are_told_apart(store, monkeypatch, text, outcome):
+    store.write(0, [(b"a", b"1")], 0)
+    store._dbs.pop(0).close()
+    really, failures = store._open, [text]
+
+    def fails_once(path):
+        if failures:
+            raise Exception(failures.pop())
+        return really(path)
+
+    monkeypatch.setattr(store, "_open", fails_once)
+    if outcome == "rebuilt":
+        assert rows_of(store) == {}
+    else:
+        with pytest.raises(StateUnusable, match=outcome):
+            store.persisted_offset(TP0)
+        assert rows_of(store) == {b"a": b"1"}, "and left as it is"

@@ -58,6 +58,10 @@ class Worker:
             )
         return self
 
+    def move(self) -> None:
+        """From the next start on: another address."""
+        self.port = self.options["port"] = free_port("127.0.0.1")
+
     @property
     def exit_code(self) -> int | None:
         assert self.process is not None
