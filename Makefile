@@ -6,7 +6,7 @@ READY  := $(VENV)/.installed
 PEERS  := benchmarks/.venv-peers/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint types arrows manifests bench readme lock clean
+.PHONY: help install demo test check lint types arrows manifests bench peers readme lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -55,10 +55,10 @@ $(PEERS): benchmarks/peers.txt $(READY)
 readme: $(READY) ## write the README's tables anew
 	@$(BIN)/python -m tests.readme_tables
 
-lock: ## resolve constraints.txt, bootstrap.txt and benchmarks/peers.txt anew
-	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra dev pyproject.toml -o constraints.txt
-	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate benchmarks/peers.in -o benchmarks/peers.txt
-	@echo uv | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate - -o bootstrap.txt
+lock: $(READY) ## resolve constraints.txt, bootstrap.txt and benchmarks/peers.txt anew
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra dev pyproject.toml -o constraints.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate benchmarks/peers.in -o benchmarks/peers.txt
+	@echo uv | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate - -o bootstrap.txt
 
 clean: ## remove .venv and local data
 	rm -rf $(VENV) benchmarks/.venv-peers .data build dist

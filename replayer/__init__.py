@@ -1,1 +1,1 @@
-"""replayer: timelines, prompt-template indexes and investigation replays of AI workflows, from Kafka."""
+"""replayer: timelines of AI workflows and investigation replays, from Kafka."""

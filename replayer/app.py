@@ -68,7 +68,7 @@ def create_investigator(settings: Settings, metrics: Metrics) -> Engine:
             transaction_timeout_s=settings.transaction_timeout_s,
         ),
         owned,
-        failed=lambda error: engine.fail(f"The investigator stopped: {error}", error),
+        failed=lambda error: engine.fail(f"The investigator stopped: {logs.spoken(error)}", error),
     )
     engine = Engine(
         _config(settings, metrics, settings.investigator_app_id, _investigator_dir(settings)),

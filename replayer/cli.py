@@ -16,7 +16,7 @@ from replayer.commands import failures, output
 from replayer.commands.failures import Exit
 from replayer.core.errors import ReplayerError
 
-HELP = """Why did the AI workflow do that? Timelines, prompt-template indexes and investigation replays from Kafka.
+HELP = """Why did the AI workflow do that? Timelines of workflows and investigation replays, from Kafka.
 
 Exit codes: 0 done, 1 failed, 2 used wrongly, 3 not found, 4 broker or worker unreachable, 5 credentials refused.
 Settings are environment variables: `replayer config` lists them. REPLAYER_API_TOKEN is the token sent to workers.

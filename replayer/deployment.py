@@ -24,7 +24,7 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
     )
     kept = delete_retention_ms(settings)
     return (
-        *(catalogue.sized(topic, settings.max_record_bytes) for topic in shared),
+        *shared,
         *(replace(topic, delete_retention_ms=kept) for topic in changelogs),
     )
 

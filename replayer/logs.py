@@ -87,12 +87,23 @@ def _masked(key: str, value: Any) -> Any:
     return _shown(value)
 
 
+def spoken(error: BaseException) -> str:
+    """An exception as one may tell it: its text where that is known to hold no record, else what it is and where."""
+    if isinstance(error, _SPEAKING):
+        return str(error)
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f" at {trace.tb_frame.f_globals.get('__name__')}:{trace.tb_lineno}" if trace else ""
+    return f"{type(error).__name__}{where}"
+
+
 def _shown(value: Any) -> Any:
     """Bytes and foreign exceptions may be or hold a record: say what they are, not what they hold."""
     if isinstance(value, bytes | bytearray | memoryview):
         return f"<{len(value)} bytes>"
     if isinstance(value, BaseException):
-        return str(value) if isinstance(value, _SPEAKING) else type(value).__name__
+        return spoken(value)
     if isinstance(value, str | int | float | None):
         return value
     if isinstance(value, Mapping):

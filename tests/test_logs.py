@@ -188,3 +188,13 @@ def test_faust_leaves_the_set_up_alone(lines, tmp_path, unique):
     assert logging.root.handlers == before
     logging.getLogger("faust").debug(PAYLOAD)
     assert lines() == []
+
+
+def test_only_speaking_exceptions_are_quoted() -> None:
+    assert logs.spoken(ReplayerError("a sentence")) == "a sentence"
+    try:
+        raise ValueError("canary-in-a-record")
+    except ValueError as error:
+        said = logs.spoken(error)
+    assert "canary" not in said
+    assert said.startswith("ValueError at ")

@@ -96,7 +96,7 @@ CO_PARTITIONED: tuple[Topic, ...] = (*SOURCES, *REPLAYS)
 TOPICS: tuple[Topic, ...] = (*SOURCES, DEAD_LETTERS, *REPLAYS)
 """All topics the product owns, changelogs apart: those depend on the application's id (`changelog`)."""
 
-CHANGELOG_DELETE_RETENTION_MS = 7 * DAY_MS
+CHANGELOG_DELETE_RETENTION_MS = DAY_MS
 """Local state older than this is rebuilt: a tombstone it missed may be gone from the changelog."""
 
 
@@ -119,9 +119,3 @@ def changelog(app_id: str, table: str, partitions: int = DEFAULT_PARTITIONS) -> 
 def with_partitions(topics: tuple[Topic, ...], partitions: int) -> tuple[Topic, ...]:
     """The same topics with another partition count."""
     return tuple(replace(topic, partitions=partitions) for topic in topics)
-
-
-def sized(topic: Topic, max_record_bytes: int) -> Topic:
-    """The same topic for another limit of a record's value; the room beside the value stays what it was."""
-    beside = topic.max_message_bytes - DEFAULT_MAX_RECORD_BYTES
-    return replace(topic, max_message_bytes=max_record_bytes + beside)

@@ -1,6 +1,6 @@
 """The fold of events into timelines: one batch of records to rows, dead letters and counts.
 
-What holds (design, section 4, promises 3, 4, 7, 8):
+What holds (docs/decisions/003):
   - one identity, one row: (tenant, workflow, event_id) across topics. The same content again is a duplicate, other
     content under the same id a variant: both stand, the workflow is marked as in conflict;
   - a source position counts once. The head keeps the positions it has applied, and so does every decision: where the

@@ -11,8 +11,10 @@ import structlog
 from aiokafka.errors import IllegalStateError, KafkaError
 from faust.types import TP
 
+from replayer.core.errors import ReplayerError
 from replayer.engine.batch import Batch
 from replayer.engine.lane import AFTER_RECREATION, Lane
+from replayer.logs import spoken
 
 if TYPE_CHECKING:
     from replayer.engine.engine import Engine
@@ -22,7 +24,7 @@ log = structlog.get_logger(__name__)
 _COMMIT_S = 2.0
 
 
-class CannotGoOn(Exception):
+class CannotGoOn(ReplayerError):
     """What was found makes work impossible; the text says what to do."""
 
 
@@ -141,7 +143,7 @@ class Assignment:
         except IllegalStateError:
             log.info("partitions were revoked before they were opened; another assignment follows")
         except Exception as exc:  # noqa: BLE001 - nobody awaits this task: its failure is the worker's
-            self._engine.fail(f"Partitions could not be opened: {exc}", exc)
+            self._engine.fail(f"Partitions could not be opened: {spoken(exc)}", exc)
 
     async def _refuse_short_recovery(self) -> None:
         short = {

@@ -23,6 +23,8 @@ class TableSpec:
     """One table: its co-partitioned source topics and the fold that makes rows of their records.
 
     All topics of `sources` and the changelog have `partitions` partitions; a row lives in the partition of its source.
+    `buries`: whether what the fold cannot take becomes dead letters. False where another app folds the same topics and
+    does it: once is enough.
     `after_commit(partition)` is called on the event loop after every durable batch and after an assignment.
     """
 
@@ -32,6 +34,7 @@ class TableSpec:
     fold: Fold
     poison: Poison
     after_commit: Callable[[int], None] | None = None
+    buries: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from faust.types import TP
 from mode import Service
 
 from replayer.engine.fetching import BatchConsumerThread
+from replayer.logs import spoken
 
 if TYPE_CHECKING:
     from replayer.engine.engine import Engine
@@ -78,7 +79,7 @@ class BatchConsumer(driver.Consumer):
             self._thread.forget(revoked)
             await super().on_partitions_revoked(revoked)
         except Exception as exc:
-            self.engine.fail(f"Partitions could not be given up: {exc}", exc)
+            self.engine.fail(f"Partitions could not be given up: {spoken(exc)}", exc)
             raise
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
@@ -87,7 +88,7 @@ class BatchConsumer(driver.Consumer):
             await self.engine.take_over(generation_id)
             await super().on_partitions_assigned(assigned, generation_id)
         except Exception as exc:
-            self.engine.fail(f"Partitions could not be taken over: {exc}", exc)
+            self.engine.fail(f"Partitions could not be taken over: {spoken(exc)}", exc)
             raise
 
     @Service.task

@@ -170,8 +170,8 @@ class Engine:
     def _look(self) -> None:
         if (error := self.consumer.group_error()) is not None:
             self.fail(
-                f"The group does not go on with this worker ({error}). If its address or REPLAYER_INSTANCE changed or "
-                "another process uses the same one, wait for the session time-out and start it again."
+                f"The group does not go on with this worker ({error}). If its address or REPLAYER_INSTANCE_ID changed "
+                "or another process uses the same one, wait for the session time-out and start it again."
             )
         for lane in self._assignment:
             lane.look()

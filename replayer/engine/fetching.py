@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError
-from aiokafka.protocol.group import HeartbeatRequest
+from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -191,6 +191,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 
         async def ask() -> bool | None:
             coordinator = self._ensure_consumer()._coordinator
+            if coordinator.member_id == JoinGroupRequest.UNKNOWN_MEMBER_ID:
+                return False  # told so already, and about to join anew
             request = HeartbeatRequest(coordinator.group_id, coordinator.generation, coordinator.member_id)
             try:
                 response = await coordinator._send_req(request)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from replayer.core.errors import RowUnreadable
+from replayer.core.errors import ReplayerError, RowUnreadable
 from replayer.core.outcome import Folded, Record, Rows
 from replayer.engine.config import TableSpec
 from replayer.engine.rows import Overlay, StateUnreadable
@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 _STATE_AT_FAULT = (StateUnreadable, RowUnreadable)
 
 
-class RowTooLarge(Exception):
+class RowTooLarge(ReplayerError):
     """A row would not fit into the changelog: a fold's bounds are wrong for this record."""
 
 

@@ -18,6 +18,7 @@ from replayer.engine.outbox import GivenUp, LaneLost, Outbox
 from replayer.engine.position import Gap, Position, position_key
 from replayer.engine.rows import StateUnreadable
 from replayer.engine.step import Step
+from replayer.logs import spoken
 
 if TYPE_CHECKING:
     from replayer.engine.engine import Engine
@@ -35,7 +36,7 @@ _ROW_ROOM = 64 << 10  # what a row may add to the record it stands for; changelo
 class Lane:
     """Folds one partition of a table.
 
-    One step, in this order (design, section 4, promise 2):
+    One step, in this order (docs/decisions/003):
       1. take what the sources have waiting, contiguous from the table's position, within the limits
       2. fold with pure code
       3. changelog rows (events, decisions, heads, positions), sends and source offsets: the broker's word for all
@@ -95,7 +96,8 @@ class Lane:
 
     async def close(self, grace_s: float) -> None:
         """Finish the step at hand, within the grace; what is cut off is found again in the changelog."""
-        self._closing = self.outbox.closing = True
+        self._closing = True
+        self.outbox.close()
         self._work.set()
         if self._task is not None:
             done, _ = await asyncio.wait([self._task], timeout=grace_s)
@@ -146,9 +148,7 @@ class Lane:
         except LaneLost as exc:
             self._engine.fail(f"Partition {self.partition} of {self._spec.name}: {exc}", exc)
         except Exception as exc:  # noqa: BLE001 - a lane that ends in silence is a partition that stands still
-            self._engine.fail(
-                f"Partition {self.partition} of {self._spec.name} stopped: {type(exc).__name__}: {exc}", exc
-            )
+            self._engine.fail(f"Partition {self.partition} of {self._spec.name} stopped: {spoken(exc)}", exc)
 
     async def _take(self) -> Step | None:
         step, room, space = Step(), self._config.batch_max_records, self._config.batch_max_bytes
@@ -218,7 +218,7 @@ class Lane:
             )
         rows.extend((position_key(topic), position.encode()) for topic, position in positions.items())
         folded_at = time.perf_counter()
-        last = await self.outbox.publish(rows, folded.sends, step.offsets)
+        last = await self.outbox.publish(rows, folded.sends if self._spec.buries else (), step.offsets)
         durable_at = time.perf_counter()
         if last is not None:
             self._store.write(self.partition, rows, last)

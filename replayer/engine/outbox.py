@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    InvalidTopicError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
 from faust.types import TP
 
+from replayer.core.errors import ReplayerError
 from replayer.core.outcome import Send
 from replayer.engine.producer import LaneProducer
 
@@ -18,14 +30,27 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _BACKOFF_S = 0.1
+_PATIENCE_S = 2.0  # of a closing lane, with a broker that does not say whether this worker still counts
 
 
-class LaneLost(Exception):
+class LaneLost(ReplayerError):
     """This worker is not the owner of the partition any more; the text says how it was noticed."""
 
 
-class GivenUp(Exception):
+class GivenUp(ReplayerError):
     """The lane is closing and the broker is away: the step is found again, or not, by whoever opens next."""
+
+
+#: What trying again does not mend.
+_HOPELESS = (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    InvalidTopicError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
 
 
 class Outbox:
@@ -35,7 +60,11 @@ class Outbox:
         self._engine, self._table, self._partition = engine, table, partition
         self.producer = LaneProducer(engine.config, table, partition)
         self._committed: dict[str, int | None] = {}
-        self.closing = False
+        self._closing_at: float | None = None
+
+    def close(self) -> None:
+        """From now on a broker that is away is not waited for."""
+        self._closing_at = time.monotonic()
 
     async def open(self, topics: Sequence[str]) -> Mapping[str, int | None]:
         """Ask where the group stands; answers with the committed offset of every source, None for none."""
@@ -48,13 +77,20 @@ class Outbox:
     ) -> int | None:
         """Have the broker's word for rows, sends and source offsets; answers with the last row's changelog offset.
 
-        Tries again for as long as it takes. Raises LaneLost where another worker owns the partition by now, GivenUp.
+        Tries again for as long as it takes. Raises LaneLost where another worker owns the partition by now or Kafka
+        refuses for good, GivenUp, and what is neither: a bug.
         """
         attempt = 0
         while True:
             try:
                 last = await self.producer.publish(rows, sends, offsets)
-            except Exception as exc:  # noqa: BLE001 - of whatever kind: what matters is whether the step is durable
+            except _HOPELESS as exc:
+                raise LaneLost(
+                    f"Kafka refuses what it writes ({type(exc).__name__}): check the rights of this user and "
+                    "max.message.bytes of the changelogs, dead-letters and replay topics (`replayer topics check`)"
+                ) from exc
+            except (KafkaError, OSError, TimeoutError) as exc:
+                # Of whatever kind: what matters is only whether the step is durable.
                 attempt += 1
                 self._engine.metrics.transaction_failed(self._table)
                 log.warning(
@@ -81,7 +117,7 @@ class Outbox:
         while (member := await self._engine.consumer.is_member()) is not True:
             if member is False:
                 raise LaneLost("the group has gone on without this worker (it was stalled or cut off); start it again")
-            if self.closing:
+            if self._closing_at is not None and time.monotonic() - self._closing_at > _PATIENCE_S:
                 raise GivenUp
             await asyncio.sleep(backoff_s)  # the broker did not say: it is away
         await self.producer.start()

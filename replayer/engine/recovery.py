@@ -16,10 +16,17 @@ from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery, ServiceStopped
 from faust.types import TP
 
+from replayer.core.errors import ReplayerError
+from replayer.logs import spoken
+
 if TYPE_CHECKING:
     from replayer.engine.engine import Engine
 
 log = structlog.get_logger(__name__)
+
+
+class ChangelogReplaced(ReplayerError):
+    """A changelog holds less than what was read from it."""
 
 
 class BatchRecovery(Recovery):
@@ -47,6 +54,12 @@ class BatchRecovery(Recovery):
 
 class BatchTables(TableManager):
     """Faust's table manager with our recovery in it."""
+
+    async def on_start(self) -> None:
+        # Faust sleeps a second first, for tables that are made late; ours are there before the app starts.
+        if not self.should_stop:
+            await self._update_channels()
+            await self.recovery.start()
 
     @property
     def recovery(self) -> Recovery:
@@ -79,7 +92,7 @@ class Changelogs:
             self.arrived(event.message)
         except Exception as exc:
             # Faust would log it and go on with a hole in the table.
-            self._engine.fail(f"Rows of the changelog could not be stored: {exc}", exc)
+            self._engine.fail(f"Rows of the changelog could not be stored: {spoken(exc)}", exc)
             raise
 
     def arrived(self, message: Any) -> None:
@@ -88,7 +101,7 @@ class Changelogs:
         if counts is None:
             return  # not ours any more
         if batch.beyond is not None:
-            raise RuntimeError(
+            raise ChangelogReplaced(
                 f"{tp.topic} partition {tp.partition} ends at {batch.beyond[1]}, below {batch.beyond[0]}, while it is "
                 "read: was it recreated?"
             )

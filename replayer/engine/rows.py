@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, cast
 
+from replayer.core.errors import ReplayerError
 from replayer.core.outcome import Rows
 
 
-class StateUnreadable(Exception):
+class StateUnreadable(ReplayerError):
     """The database cannot be read; the text is RocksDB's. `damaged`: its files are not what was written."""
 
     def __init__(self, text: str) -> None:

@@ -11,6 +11,7 @@ import structlog
 import uvloop
 
 from replayer.engine.engine import Engine, end_hard_after
+from replayer.logs import spoken
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +54,10 @@ def run(engine: Engine) -> int:
         process.execute_from_commandline()
     except SystemExit as exc:
         if engine.failure is None and exc.code not in (0, None):
-            log.critical("the worker ends", reason=str(process.crash_reason or exc.__context__ or "it crashed"))
+            log.critical("the worker ends", reason=_told(process.crash_reason or exc.__context__))
             return 1
     return 1 if engine.failure is not None else 0
+
+
+def _told(crash: BaseException | None) -> str:
+    return spoken(crash) if crash is not None else "it crashed"

@@ -15,6 +15,7 @@ import structlog
 from faust.stores.rocksdb import Store
 from faust.types import TP
 
+from replayer.core.errors import ReplayerError
 from replayer.engine.batch import Batch
 from replayer.engine.rows import is_damage
 
@@ -30,7 +31,7 @@ ALIVE_KEY = b"__replayer\0alive"
 _IN_USE = re.compile("While lock file|lock hold by current process")
 
 
-class StateUnusable(Exception):
+class StateUnusable(ReplayerError):
     """Local state that cannot be opened and that rebuilding would not mend; the text says what to do."""
 
 

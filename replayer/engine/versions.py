@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
+from replayer.core.errors import ReplayerError
+
 PINNED = {
     "faust-streaming": "0.15.3",
     "mode-streaming": "0.7.1",
@@ -12,7 +14,7 @@ PINNED = {
 }
 
 
-class UnsupportedVersion(Exception):
+class UnsupportedVersion(ReplayerError):
     """A pinned package has another version than the engine was written against."""
 
 

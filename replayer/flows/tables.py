@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 from replayer.core.deadletters import dead_letter
-from replayer.core.outcome import Folded, Record, Rows, Send
+from replayer.core.outcome import Record, Send
 from replayer.core.replays import ReplaysFold
 from replayer.core.timeline import TimelineFold
 from replayer.engine.config import Fold, TableSpec
@@ -49,20 +49,14 @@ def investigations(
     after_commit: Callable[[int], None],
 ) -> TableSpec:
     """The investigator's own copy: what it has to run. It buries nothing: the workers read the same topics and do."""
-    fold = _replays_fold(partitions, partition_of, max_record_bytes)
-
-    def without_sends(rows: Rows, records: Sequence[Record], partition: int, now_ms: int) -> Folded:
-        folded = fold(rows, records, partition, now_ms)
-        folded.sends.clear()
-        return folded
-
     return TableSpec(
         INVESTIGATIONS,
         _REPLAY_TOPICS,
         partitions,
-        without_sends,
+        _replays_fold(partitions, partition_of, max_record_bytes),
         partial(_poison, max_record_bytes),
         after_commit,
+        buries=False,
     )
 
 

@@ -16,6 +16,7 @@ from replayer.investigate.config import PREFIX, InvestigateConfig
 from replayer.investigate.investigation import Ending, Investigation
 from replayer.kafka.admin import LogAdmin
 from replayer.kafka.errors import LogError
+from replayer.logs import spoken
 
 log = structlog.get_logger(__name__)
 
@@ -105,7 +106,7 @@ class Investigator:
     def _over_and_out(self, loop: asyncio.Task[None]) -> None:
         error = None if loop.cancelled() else loop.exception()
         if error is not None:
-            log.critical("the investigator cannot go on", reason=str(error), error=type(error).__name__)
+            log.critical("the investigator cannot go on", reason=spoken(error), error=type(error).__name__)
             if self._failed is not None:
                 self._failed(error)
 

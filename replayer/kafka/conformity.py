@@ -63,12 +63,16 @@ def _settings(topic: Topic, actual: Mapping[str, str]) -> list[str]:
     key = "max.message.bytes"
     if int(actual.get(key, 0)) < int(wanted[key]):
         found.append(_mend(topic, key, str(actual.get(key)), wanted[key], _WHY[key]))
+    key = "delete.retention.ms"
+    if key in wanted and int(actual.get(key, 0)) < int(wanted[key]):
+        found.append(_mend(topic, key, str(actual.get(key)), wanted[key], _WHY[key]))
     return found
 
 
 _WHY = {
     "cleanup.policy": "records would be kept or deleted in a way replayer does not expect",
     "message.timestamp.type": "a producer's clock would stand where the time of appending is expected",
+    "delete.retention.ms": "local state of a worker that was away could miss a deletion and bring back what was erased",
     "max.message.bytes": "records within replayer's own limit would be refused",
 }
 

@@ -82,7 +82,13 @@ class Settings(BaseSettings):
         description="Replicas of every topic created; unset: the cluster's own default.replication.factor",
     )
     max_record_bytes: int = Field(
-        1 << 20, ge=1024, le=64 << 20, description="A larger record becomes a dead letter that points at it"
+        1 << 20,
+        ge=1024,
+        le=1 << 20,
+        description=(
+            "A larger record becomes a dead letter that points at it. At most 1 MiB, which every topic of replayer "
+            "has room for: larger content belongs in the artefact store"
+        ),
     )
     delete_retention_h: float = Field(
         24.0,

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from faust.types import TP
 
+from replayer.core.errors import ReplayerError
 from replayer.engine.position import Position, fingerprint, position_key
 from tests.engine.counting import TABLE
 from tests.engine.fakes import CHANGELOG, Cluster, log_of
@@ -218,12 +219,12 @@ async def test_what_fails_in_a_rebalance_ends_the_worker(tmp_path, monkeypatch, 
     engine = engine_at(tmp_path)
 
     async def fails(*_):
-        raise RuntimeError("the database is in use")
+        raise ReplayerError("the database is in use")
 
     monkeypatch.setattr(engine, "take_over", fails)
     monkeypatch.setattr(engine, "close_lanes", fails)
     try:
-        with pytest.raises(RuntimeError):
+        with pytest.raises(ReplayerError):
             await getattr(engine.consumer, call)({A})
     finally:
         engine.consumer._thread.thread_loop.close()

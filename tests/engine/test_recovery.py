@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from replayer.engine.batch import Batch
-from replayer.engine.recovery import BatchRecovery
+from replayer.engine.recovery import BatchRecovery, ChangelogReplaced
 from tests.engine.counting import TABLE
 from tests.engine.fakes import CHANGELOG, Cluster
 from tests.engine.records import Log
@@ -150,7 +150,7 @@ async def test_a_store_that_fails_ends_the_worker(tmp_path, monkeypatch):
 async def test_a_changelog_that_ends_below_what_is_stored_ends_the_worker(tmp_path, monkeypatch):
     stage = Stage(tmp_path, monkeypatch, Log([], 0))
     batch = Batch(CHANGELOG, 0, (), 9, 9, 0, beyond=(9, 0))
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ChangelogReplaced):
         await stage.engine.changelogs.on_event(SimpleNamespace(message=SimpleNamespace(value=batch, tp=TP0)))
     assert "was it recreated" in stage.engine.failure
 

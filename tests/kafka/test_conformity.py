@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from replayer.kafka.conformity import problems
-from topics.catalogue import CO_PARTITIONED, DEAD_LETTERS, TOPICS, changelog
+from topics.catalogue import CHANGELOG_DELETE_RETENTION_MS, CO_PARTITIONED, DEAD_LETTERS, TOPICS, changelog
 
 TOGETHER = frozenset(topic.name for topic in CO_PARTITIONED)
 COUNTS = {topic.name: topic.partitions for topic in TOPICS}
@@ -51,6 +51,7 @@ def test_a_topic_that_is_not_co_partitioned_may_have_any_count():
         (DEAD_LETTERS, "message.timestamp.type", "CreateTime", "LogAppendTime"),
         (DEAD_LETTERS, "max.message.bytes", "1000", DEAD_LETTERS.config()["max.message.bytes"]),
         (changelog("app", "timelines"), "cleanup.policy", "compact,delete", "compact"),
+        (changelog("app", "timelines"), "delete.retention.ms", "1000", str(CHANGELOG_DELETE_RETENTION_MS)),
     ],
 )
 def test_a_wrong_setting_is_named_with_the_command_that_mends_it(topic, key, value, wanted):

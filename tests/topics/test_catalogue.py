@@ -9,7 +9,6 @@ from topics.catalogue import (
     SOURCES,
     TOPICS,
     changelog,
-    sized,
     with_partitions,
 )
 from topics.classification import Classification, classification_of
@@ -40,7 +39,6 @@ def test_append_time_and_room_for_the_context() -> None:
     for source in SOURCES:
         assert source.max_message_bytes > DEFAULT_MAX_RECORD_BYTES  # a record of the limit's size gets in
         assert DEAD_LETTERS.max_message_bytes == source.max_message_bytes + CONTEXT_BYTES
-    assert sized(DEAD_LETTERS, 10).max_message_bytes - sized(SOURCES[0], 10).max_message_bytes == CONTEXT_BYTES
 
 
 def test_a_changelog_is_purely_compacted_and_keeps_tombstones_for_a_stated_time() -> None:
