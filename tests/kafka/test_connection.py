@@ -22,6 +22,8 @@ from replayer.kafka.ports import free_port
 from replayer.kafka.publisher import Publisher
 from replayer.kafka.reader import LogReader
 from replayer.settings import Settings, SettingsError, variable
+from tests.e2e import roles
+from tests.e2e.roles import Role, command, running, until
 from topics.catalogue import Topic
 from topics.classification import Classification
 
@@ -249,3 +251,28 @@ def test_a_file_that_is_no_pem_is_named(tmp_path):
     (tmp_path / "ca.pem").write_text("hello")
     with pytest.raises(SettingsError, match=r"REPLAYER_TLS_CA_FILE.*cannot be used"):
         client_arguments(Settings(security_protocol="SSL", tls_ca_file=tmp_path / "ca.pem"))
+
+
+def test_the_roles_themselves_run_over_sasl_and_tls(secured, certificates, unique, tmp_path):
+    """Every client the product makes: Faust's, the lanes' producers, the investigator's reader and writer."""
+    app = unique("secured")
+    security = {
+        "SECURITY_PROTOCOL": "SASL_SSL",
+        "SASL_MECHANISM": "PLAIN",
+        "SASL_USERNAME": USER,
+        "SASL_PASSWORD": PASSWORD,
+        "TLS_CA_FILE": str(certificates / "ca.pem"),
+    }
+    settings = roles.environment(secured["SASL_SSL"].broker, app, tmp_path / "data", **security)
+    other = roles.environment(secured["SASL_SSL"].broker, app, tmp_path / "data", **security)
+    command(settings, "topics", "create")
+    worker, investigator = Role("worker", settings, tmp_path / "w"), Role("investigator", other, tmp_path / "i")
+    with running(worker, investigator):
+        command(settings, "simulate", "--workflows", "2", "--seed", "3")
+        until(lambda: len((worker.get("/v1/workflows")[1] or {"items": []})["items"]) == 2, "both workflows are there")
+        arguments = ("--everything", "--name", "tls", "--purpose", "a test", "--id", app, "--url", worker.url)
+        command(settings, "replay", "start", *arguments, "--wait")
+        assert worker.get(f"/v1/replays/{app}")[1]["state"] == "COMPLETED"
+        assert worker.stop() == 0
+        assert investigator.stop() == 0
+    assert PASSWORD not in worker.log.read_text() + investigator.log.read_text()
