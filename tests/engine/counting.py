@@ -12,6 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -132,17 +134,21 @@ def create(options: dict[str, Any]) -> Engine:
         buffer_batches=4,
         commit_interval_s=0.2,
     )
-    slow_s = options["slow_s"]  # per step: so that there is always a step at hand when a test strikes
+    slow_s = options["slow_s"]  # per step
+    freeze = Path(options["freeze"])
 
-    def slowly(rows: Rows, records: Sequence[Record], partition: int, now_ms: int) -> Folded:
+    def struck(rows: Rows, records: Sequence[Record], partition: int, now_ms: int) -> Folded:
         time.sleep(slow_s)
+        if freeze.exists():  # stop here, with a step at hand, until somebody sends SIGCONT
+            freeze.unlink()
+            os.kill(os.getpid(), signal.SIGSTOP)
         return fold(rows, records, partition, now_ms)
 
     table = TableSpec(
         TABLE,
         tuple(options["sources"]),
         options["partitions"],
-        slowly if slow_s else fold,
+        struck,
         dead_letters_to(options["dead_letters"]),
     )
     measures = Measures()

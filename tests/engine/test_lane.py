@@ -155,6 +155,7 @@ async def test_a_partition_another_worker_wrote_to_is_left(tmp_path, monkeypatch
 
 
 async def test_closing_does_not_wait_for_a_broker_that_is_away(tmp_path, monkeypatch):
+    monkeypatch.setattr("replayer.engine.outbox._PATIENCE_S", 0.1)
     stage = Stage(tmp_path, monkeypatch, {A: log_of(6, "a")})
     stage.cluster.mishaps, stage.cluster.member = ["lost"], [None]
     lane = await stage.open()
@@ -162,6 +163,16 @@ async def test_closing_does_not_wait_for_a_broker_that_is_away(tmp_path, monkeyp
     async with asyncio.timeout(1):
         await lane.close(60.0)
     assert stage.engine.failure is None
+
+
+async def test_a_closing_lane_still_learns_that_it_is_a_zombies(tmp_path, monkeypatch):
+    """A worker that wakes up too late is told to give its partitions up before it hears that it has lost them."""
+    stage = Stage(tmp_path, monkeypatch, {A: log_of(6, "a")})
+    stage.cluster.mishaps, stage.cluster.member = ["lost"], [None] * 50 + [False]
+    lane = await stage.open()
+    await stage.feed(lane, lambda: stage.cluster.changelog)
+    await lane.close(60.0)
+    assert "the group has gone on without this worker" in stage.engine.failure
 
 
 async def test_a_step_that_hangs_is_cut_off(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from tests.engine.workers import Field, read_all, until
 async def test_exact_through_a_broker_that_is_killed_and_one_that_stands_still(unique, tmp_path):
     async with (
         EmbeddedBroker(data_dir=tmp_path / "kafka") as own,
-        Field(own.bootstrap, unique("outage"), tmp_path, slow_s=0.01) as field,
+        Field(own.bootstrap, unique("outage"), tmp_path, slow_s=0.01, session_timeout_s=1.5) as field,
     ):
         worker = field.worker("w1")
         await field.ready()

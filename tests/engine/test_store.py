@@ -24,7 +24,7 @@ def engine_at(path: Path, **options):
     defaults = {
         "app": "app", "brokers": ["127.0.0.1:1"], "data_dir": str(path), "name": "w", "port": 1, "sources": ["t"],
         "partitions": 2, "guarantee": "exactly_once", "session_timeout_s": 3.0, "standby_replicas": 0,
-        "stop_grace_s": 5.0, "batch_max_records": 100, "slow_s": 0.0, "dead_letters": "dead",
+        "stop_grace_s": 5.0, "batch_max_records": 100, "slow_s": 0.0, "freeze": "never", "dead_letters": "dead",
     }  # fmt: skip
     return create({**defaults, **options})
 

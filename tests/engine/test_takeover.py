@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 
 from tests.engine.workers import Field, read_all, until
 
 
 async def test_exact_through_a_rebalance_and_a_zombie(broker, unique, tmp_path):
-    # Slow steps: there is one at hand whenever the worker is stopped, and its transaction is open or about to be.
-    async with Field(broker, unique("takeover"), tmp_path, slow_s=0.02, batch_max_records=50) as field:
+    async with Field(broker, unique("takeover"), tmp_path) as field:
         first = field.worker("w1")
         await field.ready()
-        stream = asyncio.create_task(field.send(15_000, rate=1500))
-
+        stream = asyncio.create_task(field.send(12_000, rate=1000))
         second = field.worker("w2")
         await until(lambda: _shared(field), what="a partition for each")
         await until(lambda: _above(field, 1000), what="records by both")
 
-        first.send(signal.SIGSTOP)
+        await first.freeze()
         await until(lambda: _owns(second, 2), 20, what=f"the second owns both\n{second.log[-3000:]}")
         before = (await second.state())["partitions"]
         await until(lambda: _moved(second, before), what="the second goes on")
-        first.send(signal.SIGCONT)
+        first.thaw()
         assert await first.ended() != 0, "a zombie with a step at hand ends"
         assert "the worker ends" in first.log
         assert "the group has gone on without this worker" in first.log

@@ -45,7 +45,9 @@ class Worker:
         self.port = free_port("127.0.0.1")
         self.data_dir = directory / name
         self.log_file = directory / f"{name}.log"
-        self.options = {**options, "name": name, "port": self.port, "data_dir": str(self.data_dir)}
+        self._freeze = directory / f"{name}.freeze"
+        paths = {"data_dir": str(self.data_dir), "freeze": str(self._freeze)}
+        self.options = {**options, **paths, "name": name, "port": self.port}
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
@@ -74,6 +76,16 @@ class Worker:
     def send(self, number: signal.Signals) -> None:
         assert self.process is not None
         self.process.send_signal(number)
+
+    async def freeze(self) -> None:
+        """SIGSTOP in the middle of its next step; returns when the process stands still."""
+        assert self.process is not None
+        self._freeze.touch()
+        status = Path(f"/proc/{self.process.pid}/stat")
+        await until(lambda: status.read_text().rsplit(")", 1)[1].split()[0] == "T", what=f"{self.name} stands still")
+
+    def thaw(self) -> None:
+        self.send(signal.SIGCONT)
 
     def kill(self) -> None:
         if self.process is not None:
