@@ -27,7 +27,7 @@ async def test_exact_through_a_broker_that_is_killed_and_one_that_stands_still(u
         await field.send(3000)
         await until(lambda: _above(field, 6500), what="some more")
         os.kill(own.pid, signal.SIGSTOP)
-        await asyncio.sleep(4 * field.options["session_timeout_s"])  # what is tested is that nothing happens
+        await asyncio.sleep(3 * field.options["session_timeout_s"])  # what is tested is that nothing happens
         os.kill(own.pid, signal.SIGCONT)
         if await _ended(worker):  # it may have lost its session: then it says so, and another start goes on
             assert "the group has gone on without this worker" in worker.log

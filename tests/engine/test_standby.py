@@ -14,7 +14,7 @@ async def test_a_promoted_standby_has_every_row(broker, unique, tmp_path):
         await field.send(4000)  # the standby starts with something to read
         await field.all_counted()
         second = field.worker("w2")
-        stream = asyncio.create_task(field.send(8000, rate=2000))
+        stream = asyncio.create_task(field.send(6000, rate=2000))
         await until(lambda: _shared(field), what="a partition for each")
         await until(lambda: _above(field, 6000), what="records by both")
 

@@ -11,7 +11,7 @@ async def test_exact_through_a_rebalance_and_a_zombie(broker, unique, tmp_path):
     async with Field(broker, unique("takeover"), tmp_path) as field:
         first = field.worker("w1")
         await field.ready()
-        stream = asyncio.create_task(field.send(12_000, rate=1000))
+        stream = asyncio.create_task(field.send(9_000, rate=1000))
         second = field.worker("w2")
         await until(lambda: _shared(field), what="a partition for each")
         await until(lambda: _above(field, 1000), what="records by both")
