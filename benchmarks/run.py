@@ -37,7 +37,7 @@ def _perform(out: Path, work: Work) -> None:
 @app.command(name="materialise")
 def materialise_command(
     *,
-    events: int = 1_000_000,
+    events: int = 1_500_000,
     seconds: float = 20.0,
     rounds: int = 3,
     sizes: tuple[Size, ...] = SIZES,
@@ -94,7 +94,7 @@ def memory_command(*, events: int = 1_000_000, out: Path = RESULTS) -> None:
 
 @app.default
 def everything() -> None:
-    """All of it, one after the other, as `make bench` does: about 40 minutes on 2 cores."""
+    """All of it, one after the other, as `make bench` does: about half an hour on 2 cores."""
     materialise_command()
     latency_command()
     memory_command()

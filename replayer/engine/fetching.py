@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -25,10 +26,19 @@ _MEMBER = {0: True, 27: True, 22: False, 25: False, 82: False}
 log = structlog.get_logger(__name__)
 
 
+#: aiokafka has one fetch under way per broker. One that asks only for partitions without news waits out its whole time,
+#: and those with records, whose lanes have meanwhile caught up, wait with it: half of a busy worker's time. So a worker
+#: with news asks briefly, and one without asks rarely.
+_BUSY_WAIT_MS = 20
+_IDLE_WAIT_MS = 500
+_BUSY_FOR_S = 2.0
+
+
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     """Fetches in Faust's consumer thread and answers in batches that know what they cover."""
 
     consumer: BatchConsumer
+    _busy_until = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -41,8 +51,12 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         # event to be told, not to be papered over by a reset.
         consumer._isolation_level = "read_committed"
         consumer._auto_offset_reset = "none"
-        consumer._fetch_max_wait_ms = 500
+        consumer._fetch_max_wait_ms = _IDLE_WAIT_MS
         return consumer
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        self._ensure_consumer()._fetcher._prefetch_backoff = _BUSY_WAIT_MS / 1000
 
     async def _fetch_records(
         self, consumer: Any, active_partitions: set[TP], timeout: float | None = None, max_records: int | None = None
@@ -87,7 +101,15 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
                     config.batch_max_records,
                     config.batch_max_bytes,
                 )
+        self._pace(consumer, bool(batches))
         return batches
+
+    def _pace(self, consumer: Any, news: bool) -> None:
+        now = monotonic()
+        if news:
+            self._busy_until = now + _BUSY_FOR_S
+        busy = now < self._busy_until
+        consumer._fetcher._fetch_max_wait_ms = _BUSY_WAIT_MS if busy else _IDLE_WAIT_MS
 
     async def _out_of_range(self, consumer: Any, wanted: Mapping[Any, int]) -> Mapping[TP, list[Any]]:
         """The wanted offset is not in the log: below its start it expired, above its end the log was replaced."""

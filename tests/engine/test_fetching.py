@@ -259,3 +259,20 @@ async def test_a_consumer_that_dies_of_its_own_cancellation_does_not_hold_up_the
     thread = thread_on(SimpleNamespace(_client=SimpleNamespace(close=close)))
     await thread.on_thread_stop()
     assert closed == [True]
+
+
+def test_a_worker_with_news_asks_briefly_and_one_without_rarely(monkeypatch):
+    """A long request for partitions without news would hold up those that have some: half the throughput was lost."""
+    now = [100.0]
+    monkeypatch.setattr("replayer.engine.fetching.monotonic", lambda: now[0])
+    consumer = FakeConsumer({A: Log(range(8), 8)})
+    thread = thread_on(consumer)
+    thread._seek(consumer, A, 0)
+    assert fetch(thread, {A})
+    assert consumer._fetcher._fetch_max_wait_ms == 20
+    now[0] += 1
+    assert fetch(thread, {A}) == {}
+    assert consumer._fetcher._fetch_max_wait_ms == 20
+    now[0] += 2
+    assert fetch(thread, {A}) == {}
+    assert consumer._fetcher._fetch_max_wait_ms == 500
