@@ -265,7 +265,7 @@ def test_a_worker_with_news_asks_briefly_and_one_without_rarely(monkeypatch):
     """A long request for partitions without news would hold up those that have some: half the throughput was lost."""
     now = [100.0]
     monkeypatch.setattr("replayer.engine.fetching.monotonic", lambda: now[0])
-    consumer = FakeConsumer({A: Log(range(8), 8)})
+    consumer = FakeConsumer({A: Log(range(2), 2)})
     thread = thread_on(consumer)
     thread._seek(consumer, A, 0)
     assert fetch(thread, {A})
