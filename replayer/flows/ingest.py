@@ -12,9 +12,8 @@ def attach_agents(engine: Engine) -> None:
 
     An agent never waits and never raises: waiting is the lane's (it suspends fetching), and a failure is a value.
     """
-    for spec in engine.specs.values():
-        for topic in spec.sources:
-            _attach(engine, topic)
+    for topic in dict.fromkeys(topic for spec in engine.specs.values() for topic in spec.sources):
+        _attach(engine, topic)
 
 
 def _attach(engine: Engine, topic: str) -> None:
