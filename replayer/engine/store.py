@@ -74,8 +74,15 @@ class BatchStore(Store):
         return db
 
     def _open(self, path: Path) -> Any:
+        """Open, and read the store's own keys: damage to their block shows at the first read only."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        return rocksdict.Rdict(str(path), options=self.engine.memory.options())
+        db = rocksdict.Rdict(str(path), options=self.engine.memory.options())
+        try:
+            db.get([ALIVE_KEY, self.offset_key])
+        except BaseException:
+            db.close()
+            raise
+        return db
 
     def set_aside(self, partition: int, why: str) -> None:
         """Move a partition's state out of the way (one copy is kept for a look); recovery rebuilds it."""
@@ -110,7 +117,22 @@ class BatchStore(Store):
             else:
                 put(key, value)
         self._finish(batch, changelog_offset)
-        self._db_for_partition(partition).write(batch)
+        self._write(partition, batch)
+
+    def _write(self, partition: int, batch: Any) -> None:
+        try:
+            self._db_for_partition(partition).write(batch)
+        except Exception as exc:
+            text = str(exc)
+            if type(exc) is not Exception:  # not RocksDB's: rocksdict raises nothing narrower
+                raise
+            advice = "look at the disk, then start the worker again"
+            if is_damage(text):  # found by a compaction, perhaps: it would stand in the way of every write to come
+                self.set_aside(partition, "damaged")
+                advice = "it was set aside; start the worker again: it is rebuilt from its changelog"
+            raise StateUnusable(
+                f"The database {self.partition_path(partition)} cannot be written ({text}): {advice}."
+            ) from exc
 
     def _finish(self, batch: Any, changelog_offset: int) -> None:
         batch.put(self.offset_key, str(changelog_offset).encode())
@@ -145,7 +167,7 @@ class BatchStore(Store):
             else:
                 write.put(record.key, record.value)
         self._finish(write, batch.after - 1)
-        db.write(write)
+        self._write(batch.partition, write)
         self.engine.metrics.recovered(self.table.name, count)
         return True
 

@@ -49,6 +49,7 @@ DOORS: dict[str, str] = {
     "faust.transport.consumer:Fetcher": "c922e4ab78d9e296",
     "faust.transport.consumer:ThreadDelegateConsumer": "a1b934b198fae1c0",
     "faust.transport.drivers.aiokafka:Consumer._new_consumer_thread": "8fd0d41b15145615",
+    "faust.transport.drivers.aiokafka:Consumer.on_stop": "017029bcd2b68770",
     "faust.transport.drivers.aiokafka:Consumer._to_message": "a2a5aefda42d9cd1",
     "faust.transport.drivers.aiokafka:Consumer.on_stop": "017029bcd2b68770",
     "faust.transport.drivers.aiokafka:ConsumerRebalanceListener": "f3d04f29dfb3f716",

@@ -123,6 +123,11 @@ def truncate_table(path):
     os.truncate(next(path.glob("*.sst")), 10)
 
 
+def flip_first_block(path):
+    """Where the store's own keys are: it opens, and the first read fails."""
+    flip(next(path.glob("*.sst")), 20)
+
+
 def remove_table(path):
     next(path.glob("*.sst")).unlink()
 
@@ -137,7 +142,16 @@ def flip(file, at, count=8):
 
 @pytest.mark.parametrize(
     "damage",
-    [damage_current, remove_current, flip_manifest, truncate_manifest, remove_manifest, truncate_table, remove_table],
+    [
+        damage_current,
+        remove_current,
+        flip_manifest,
+        truncate_manifest,
+        remove_manifest,
+        truncate_table,
+        remove_table,
+        flip_first_block,
+    ],
 )
 def test_damaged_state_is_set_aside_and_begins_anew(engine, store, tmp_path, damage):
     store.write(0, [(b"k%d" % index, bytes(50)) for index in range(1000)], 999)
@@ -197,6 +211,40 @@ def test_set_aside_replaces_the_copy_of_last_time(store):
         store.set_aside(0, "ahead")
     assert rows_of(store) == {}
     assert store.persisted_offset(TP0) is None
+
+
+class Broken:
+    """A database whose writes fail, as after a compaction that met a damaged block."""
+
+    def __init__(self, db, text):
+        self.get, self.close, self.text = db.get, db.close, text
+
+    def write(self, _):
+        raise Exception(self.text)
+
+
+@pytest.mark.parametrize("how", ["write", "apply"])
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("Corruption: block checksum mismatch in /data/000009.sst", "was set aside; start the worker again"),
+        ("IO error: No space left on device: While appending to file", "look at the disk"),
+    ],
+)
+def test_a_write_that_fails_says_what_to_do_and_damage_is_set_aside(store, how, text, advice):
+    store.write(0, [(b"a", b"1")], 0)
+    store._dbs[0] = Broken(store._dbs[0], text)
+    writes = {
+        "write": lambda: store.write(0, [(b"a", b"2")], 1),
+        "apply": lambda: store.apply(changelog_batch([Rec(1, b"2", b"a")], 1, 2)),
+    }
+    with pytest.raises(StateUnusable, match=f"cannot be written .*{advice}"):
+        writes[how]()
+    if "Corruption" in text:
+        assert rows_of(store) == {}
+    else:
+        store._dbs.pop(0).close()
+        assert rows_of(store) == {b"a": b"1"}
 
 
 HOLD = """
