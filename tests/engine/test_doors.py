@@ -51,7 +51,6 @@ DOORS: dict[str, str] = {
     "faust.transport.drivers.aiokafka:Consumer._new_consumer_thread": "8fd0d41b15145615",
     "faust.transport.drivers.aiokafka:Consumer.on_stop": "017029bcd2b68770",
     "faust.transport.drivers.aiokafka:Consumer._to_message": "a2a5aefda42d9cd1",
-    "faust.transport.drivers.aiokafka:Consumer.on_stop": "017029bcd2b68770",
     "faust.transport.drivers.aiokafka:ConsumerRebalanceListener": "f3d04f29dfb3f716",
     "faust.transport.conductor:ConductorCompiler.build": "70ded0e719100a3f",
     "mode.services:Service.wait_first": "3ed3b8c32e14dec3",
