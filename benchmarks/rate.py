@@ -69,7 +69,13 @@ def rate(samples: Sequence[Sample], warm_up_s: float, end: int) -> Rate:
     """
     counted = window(samples, warm_up_s, end)
     if len(counted) < 2:
-        raise NotMeasurable(f"{len(counted)} commits after a warm-up of {warm_up_s} s; two are needed")
+        last_seen = advances(samples)[-1:]
+        quiet_s = samples[-1].at - last_seen[0].at if last_seen else 0.0
+        raise NotMeasurable(
+            f"{len(counted)} commits behind a warm-up of {warm_up_s:g} s, two are needed; "
+            f"{len(samples)} polls saw {last_seen[0].committed if last_seen else 0:,} events, the last of them "
+            f"{quiet_s:.0f} s before the end (more events in the log, or more seconds?)"
+        )
     first, last = counted[0], counted[-1]
     events = last.committed - first.committed
     return Rate(

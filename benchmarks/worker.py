@@ -56,6 +56,7 @@ async def deployed(bootstrap: str, name: str, **settings: Any) -> AsyncIterator[
         data_dir=directory / "data",
         web_port=free_port("127.0.0.1"),
         log_format="json",
+        log_level="WARNING",  # so that the end of the log says why it ended
         **settings,
     )
     try:
