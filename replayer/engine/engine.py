@@ -168,6 +168,8 @@ class Engine:
                         self.store(name).touch({tp.partition for tp in mine if tp.topic == self.changelog(name)})
 
     def _look(self) -> None:
+        if self.app.should_stop:
+            return  # databases are being closed: a look would open them again
         if (error := self.consumer.group_error()) is not None:
             self.fail(
                 f"The group does not go on with this worker ({error}). If its address or REPLAYER_INSTANCE_ID changed "

@@ -120,8 +120,10 @@ class Changelogs:
         looks: dict[TP, int] = {}
         for tp in waiting:
             reached = self._engine.consumer.reached(tp)
+            if reached is None:
+                continue
             applied = self._engine.store_of_changelog(tp.topic).applied(tp.partition)
-            if reached is None or reached <= applied + 1:
+            if reached <= applied + 1:
                 continue
             if self._looks.get(tp) == reached:
                 self._read_again(tp, applied + 1)

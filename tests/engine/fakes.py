@@ -68,6 +68,9 @@ class Cluster:
     def reached(self, tp):
         return self.nexts.get(tp)
 
+    def group_error(self):
+        return None
+
     def suspend_fetching(self, tp):
         self.suspended.add(tp)
 

@@ -138,6 +138,17 @@ async def test_what_is_not_ours_any_more_touches_nothing(tmp_path, monkeypatch):
     assert 0 not in stage.store._dbs, "not even opened"
 
 
+async def test_a_worker_that_stops_opens_no_database_again(tmp_path, monkeypatch):
+    stage = Stage(tmp_path, monkeypatch, Log(range(3), 3), active=False)
+    stage.cluster.nexts[TP0] = 3
+    stage.engine.app._stopped.set()
+    stage.engine._look()
+    assert stage.store._dbs == {}
+    stage.engine.app._stopped.clear()
+    stage.engine._look()
+    assert list(stage.store._dbs) == [0]
+
+
 async def test_a_store_that_fails_ends_the_worker(tmp_path, monkeypatch):
     stage = Stage(tmp_path, monkeypatch, Log(range(3), 3))
     stage.fetch(3)
