@@ -19,7 +19,7 @@ from replayer.core.errors import ReplayerError
 HELP = """Why did the AI workflow do that? Timelines of workflows and investigation replays, from Kafka.
 
 Exit codes: 0 done, 1 failed, 2 used wrongly, 3 not found, 4 broker or worker unreachable, 5 credentials refused.
-Settings are environment variables: `replayer config` lists them. REPLAYER_API_TOKEN is the token sent to workers.
+Settings are environment variables: `replayer config` lists them, and the others that are read.
 """
 
 #: (words, where the function is, one line of help), in the order of `replayer --help`.

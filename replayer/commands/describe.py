@@ -47,13 +47,13 @@ def _near(name: str, known: list[str]) -> str:
 
 def config(*, json: Json = False) -> int:
     """Print every setting, its value and where it came from. Secrets are masked."""
-    import os
     from dataclasses import asdict
 
     from replayer.settings import explain, load, unknown
+    from replayer.variables import ours
 
     rows = explain(load())
-    for warning in unknown(os.environ):
+    for warning in unknown(ours()):
         output.complain(warning)
     if json:
         output.say_json([asdict(row) for row in rows])

@@ -14,6 +14,4 @@ DataDir = Annotated[Path | None, Parameter(help="where local state is kept [defa
 WebPort = Annotated[int | None, Parameter(help="port of the web views [default: REPLAYER_WEB_PORT]")]
 ArtefactDir = Annotated[Path | None, Parameter(help="where texts are stored by hash [default: REPLAYER_ARTEFACT_DIR]")]
 Url = Annotated[str | None, Parameter(help="any worker's web views [default: REPLAYER_WEB_URL, or this host's port]")]
-#: Never an option: command lines are seen by everybody on the host.
-API_VARIABLE = "REPLAYER_API_TOKEN"
 Json = Annotated[bool, Parameter(negative="", help="for programs")]

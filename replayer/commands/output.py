@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from replayer.commands.wording import clean
+from replayer.variables import COLUMNS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,7 +23,7 @@ def stdout() -> Console:
     """The console answers go to."""
     from rich.console import Console
 
-    watched = sys.stdout.isatty() or "COLUMNS" in os.environ
+    watched = sys.stdout.isatty() or COLUMNS.read() is not None
     return Console(width=None if watched else PIPED_WIDTH, highlight=False)
 
 

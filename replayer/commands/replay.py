@@ -13,6 +13,7 @@ from replayer.commands import output
 from replayer.commands.failures import CommandFailed, Exit
 from replayer.commands.options import Broker, Json, Url
 from replayer.commands.views import Views, views
+from replayer.variables import USER
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -115,7 +116,6 @@ def _command(
     rate: int | None,
     keep_group: bool,
 ) -> ReplayCommand:
-    import os
     import secrets
     import uuid
 
@@ -141,7 +141,7 @@ def _command(
             command_id=str(uuid.uuid4()),
             replay_id=replay_id or f"r-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}",
             action="start",
-            requester=requester or os.environ.get("USER") or "unknown",
+            requester=requester or USER.read() or "unknown",
             requested_at=now,
             spec=ReplaySpec(
                 name=name,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping
 from http.client import HTTPException
@@ -13,7 +12,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
 from replayer.commands.failures import CommandFailed, Exit
-from replayer.commands.options import API_VARIABLE
+from replayer.variables import API_TOKEN
 
 PAGE = 1000
 _CODES = {
@@ -74,7 +73,7 @@ class Views:
 
     def _ask(self, target: str) -> Any:
         headers = {"Accept": "application/json"}
-        if token := os.environ.get(API_VARIABLE):
+        if token := API_TOKEN.read():
             headers["Authorization"] = f"Bearer {token}"
         try:
             with self._opener.open(Request(target, headers=headers), timeout=self._timeout_s) as answer:  # noqa: S310
@@ -106,7 +105,7 @@ def _refusal(status: int, body: bytes, url: str) -> CommandFailed:
     if field := problem.get("field"):
         sentence = f"{field}: {sentence}"
     if status in (401, 403):
-        sentence = f"{sentence} ({API_VARIABLE} holds the token this command sends.)"
+        sentence = f"{sentence} ({API_TOKEN.name} holds the token this command sends.)"
     return CommandFailed(str(sentence), _CODES.get(status, Exit.FAILED))
 
 

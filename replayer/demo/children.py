@@ -12,6 +12,7 @@ from pathlib import Path
 
 from replayer.commands.failures import CommandFailed
 from replayer.kafka import watchdog
+from replayer.variables import inherited
 
 _TAIL_LINES = 15
 
@@ -28,7 +29,6 @@ class Child:
 
     def __init__(self, name: str, arguments: Sequence[str], settings: Mapping[str, str], log_file: Path) -> None:
         self.name, self.log_file = name, log_file
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("REPLAYER_")}
         with log_file.open("ab") as log:
             # A session of its own: Ctrl-C reaches the demo, which then ends its children in order.
             self._process = subprocess.Popen(
@@ -46,7 +46,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 start_new_session=True,
-                env={**inherited, **settings},
+                env={**inherited(), **settings},
             )
         assert self._process.stdout is not None
         self.pid = int(self._process.stdout.readline() or 0)

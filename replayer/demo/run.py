@@ -15,6 +15,7 @@ from cyclopts.validators import Number
 
 from replayer.commands import output
 from replayer.commands.failures import Exit
+from replayer.variables import DEMO_EXIT
 
 _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -22,7 +23,7 @@ _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def demo(
     *,
     exit_: Annotated[
-        bool, Parameter(name="--exit", env_var="DEMO_EXIT", negative="", help="end by itself when all is shown")
+        bool, Parameter(name="--exit", env_var=DEMO_EXIT.name, negative="", help="end by itself when all is shown")
     ] = False,
     workflows: Annotated[int, Parameter(validator=Number(gte=10, lte=10_000), help="how many cases")] = 60,
 ) -> int:

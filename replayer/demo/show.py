@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -24,6 +23,7 @@ from replayer.kafka.broker import EmbeddedBroker
 from replayer.kafka.ports import free_port
 from replayer.settings import Settings
 from replayer.storage.artefacts import ArtefactStore
+from replayer.variables import ours
 from topics.commands import FromEarliest, ReplayCommand, ReplaySpec, SelectWorkflows, WorkflowRef, encode_command
 
 HOST = "127.0.0.1"
@@ -44,7 +44,7 @@ class Show:
 
     def all(self, workflows: int) -> None:
         """Everything, in order. Raises CommandFailed, LogError, StorageError, SettingsError."""
-        if "REPLAYER_BROKER" in os.environ:
+        if "REPLAYER_BROKER" in ours():
             output.complain("the demo brings its own Kafka and leaves the one REPLAYER_BROKER names alone")
         self._start_broker()
         self._start_roles()

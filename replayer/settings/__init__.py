@@ -2,11 +2,10 @@
 
 from replayer.settings.errors import SettingsError
 from replayer.settings.explain import Row, explain, markdown
-from replayer.settings.load import FILE_VARIABLE, load, unknown, variable
+from replayer.settings.load import load, unknown, variable
 from replayer.settings.table import Role, Settings, Token
 
 __all__ = [
-    "FILE_VARIABLE",
     "Role",
     "Row",
     "Settings",

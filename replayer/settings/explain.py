@@ -1,4 +1,4 @@
-"""The settings as people read them: `replayer config`, and the README's table."""
+"""Settings and the other variables as people read them: `replayer config`, and the README's table."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from pydantic_core import PydanticUndefined
 
 from replayer.settings.load import variable
 from replayer.settings.table import Settings, Token
+from replayer.variables import VARIABLES, Variable
 
 MASK = "********"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One setting. `source` is default, file, environment or argument; secrets are masked in `value`."""
+    """One setting, or another variable: those have no `name`, for they may not stand in the file.
 
-    name: str
+    `source` is default, file, environment or argument; secrets are masked in `value`.
+    """
+
+    name: str | None
     variable: str
     value: str
     source: str
@@ -26,7 +30,11 @@ class Row:
 
 
 def explain(settings: Settings) -> list[Row]:
-    """Every setting, in the table's order."""
+    """Every setting in the table's order, then every other variable that is read."""
+    return [*_settings(settings), *(_other(known) for known in VARIABLES)]
+
+
+def _settings(settings: Settings) -> list[Row]:
     return [
         Row(
             name,
@@ -37,6 +45,12 @@ def explain(settings: Settings) -> list[Row]:
         )
         for name, field in Settings.model_fields.items()
     ]
+
+
+def _other(known: Variable) -> Row:
+    value = known.read()
+    said = shown(SecretStr(value) if known.secret and value else value)
+    return Row(None, known.name, said, "default" if value is None else "environment", known.help)
 
 
 def shown(value: Any) -> str:
@@ -54,10 +68,11 @@ def shown(value: Any) -> str:
 
 
 def markdown() -> str:
-    """The README's table of settings."""
+    """The README's table of settings and other variables."""
     lines = ["| variable | default | what it does |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         default = "" if field.default is PydanticUndefined else shown(field.default)
         text = str(field.description).replace("|", r"\|")
         lines.append(f"| `{variable(name)}` | {default} | {text} |")
+    lines += [f"| `{known.name}` | unset | {known.help} |" for known in VARIABLES]
     return "\n".join(lines) + "\n"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,8 @@ from pydantic_settings import EnvSettingsSource
 from pydantic_settings import SettingsError as SourceError
 
 from replayer.settings.errors import SettingsError
-from replayer.settings.table import PREFIX, Settings
-
-FILE_VARIABLE = "REPLAYER_CONFIG"
+from replayer.settings.table import Settings
+from replayer.variables import CONFIG, PREFIX, VARIABLES
 
 
 def variable(name: str) -> str:
@@ -42,12 +40,12 @@ def load(**overrides: Any) -> Settings:
     return settings
 
 
-def unknown(environ: Mapping[str, str]) -> list[str]:
-    """A sentence for each variable that looks like a misspelt setting: a warning, for others may use the prefix too."""
-    known = {variable(name) for name in Settings.model_fields} | {FILE_VARIABLE}
+def unknown(names: Iterable[str]) -> list[str]:
+    """A sentence for each name that looks like a misspelt variable: a warning, for others may use the prefix too."""
+    known = {variable(name) for name in Settings.model_fields} | {other.name for other in VARIABLES}
     return [
         f"{name} is not a setting of replayer; did you mean {near[0]}?"
-        for name in sorted(environ)
+        for name in sorted(names)
         if name.startswith(PREFIX)
         and name not in known
         and (near := difflib.get_close_matches(name, sorted(known), 1, cutoff=0.85))
@@ -64,16 +62,16 @@ def _environment() -> dict[str, Any]:
 
 
 def _file() -> dict[str, Any]:
-    named = os.environ.get(FILE_VARIABLE)
+    named = CONFIG.read()
     if not named:
         return {}
     try:
         with open(named, "rb") as file:
             values = tomllib.load(file)
     except OSError as error:
-        raise SettingsError(f"{FILE_VARIABLE} names {named}, which cannot be read ({error.strerror}).") from error
+        raise SettingsError(f"{CONFIG.name} names {named}, which cannot be read ({error.strerror}).") from error
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{FILE_VARIABLE} names {named}, which is not valid TOML: {error}.") from error
+        raise SettingsError(f"{CONFIG.name} names {named}, which is not valid TOML: {error}.") from error
     strange = sorted(set(values) - set(Settings.model_fields))
     if strange:
         raise SettingsError(f"{named}: {', '.join(strange)}: no such setting. `replayer config` lists them all.")

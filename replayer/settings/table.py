@@ -12,8 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from replayer.settings import checks
 from replayer.settings.errors import SettingsError
-
-PREFIX = "REPLAYER_"
+from replayer.variables import PREFIX
 
 Role = Literal["reader", "investigator", "content", "admin"]
 

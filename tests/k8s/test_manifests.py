@@ -11,8 +11,9 @@ import yaml
 import replayer
 from replayer.cli import COMMANDS
 from replayer.serve.routes import OPERATIONS
-from replayer.settings import FILE_VARIABLE, load, variable
+from replayer.settings import load, variable
 from replayer.settings.table import Settings
+from replayer.variables import CONFIG
 
 ROOT = Path(replayer.__file__).parents[1]
 FILES = sorted((ROOT / "k8s").glob("*.yaml"))
@@ -85,7 +86,7 @@ def config():
 
 
 def assert_settings(names):
-    known = {variable(name) for name in Settings.model_fields} | {FILE_VARIABLE}
+    known = {variable(name) for name in Settings.model_fields} | {CONFIG.name}
     assert {name for name in names if name.startswith("REPLAYER_")} <= known
 
 
