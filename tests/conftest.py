@@ -7,8 +7,13 @@ import secrets
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from replayer.kafka.broker import EmbeddedBroker
+
+# How long an example takes says how busy the machine is, not whether the property holds.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")

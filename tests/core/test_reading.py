@@ -57,7 +57,7 @@ many = st.lists(documents(workflows=("w", "v")), min_size=1, max_size=25)
 
 
 @given(many, st.sampled_from(["occurred", "commit"]), st.integers(1, 5), st.integers(1, 7))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_pages_of_a_timeline_are_the_timeline(
     events: list[dict[str, Any]], order: Any, limit: int, budget: int
 ) -> None:
@@ -74,7 +74,7 @@ def test_pages_of_a_timeline_are_the_timeline(
 
 
 @given(many, many, st.sampled_from(["occurred", "commit"]), st.integers(1, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_reader_loses_and_repeats_nothing_while_events_arrive(
     events: list[dict[str, Any]], arriving: list[dict[str, Any]], order: Any, limit: int
 ) -> None:
@@ -106,7 +106,7 @@ def test_a_reader_loses_and_repeats_nothing_while_events_arrive(
     st.sampled_from(["occurred", "commit"]),
     st.integers(1, 4),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_part_of_a_timeline_is_what_a_filter_would_keep(
     events: list[dict[str, Any]], start: int, end: int, family: str | None, order: Any, limit: int
 ) -> None:
@@ -133,7 +133,7 @@ names = st.text(st.sampled_from("ab\x01é\U0001f600"), min_size=1, max_size=3)
 
 
 @given(st.sets(st.tuples(tenants, names), min_size=1, max_size=20), st.integers(1, 4), st.integers(1, 5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_pages_of_workflows_are_all_workflows_in_order(ids: set[tuple[str, str]], limit: int, budget: int) -> None:
     rows = made(*[document("policy.evaluated", tenant_id=tenant, workflow_id=wf) for tenant, wf in sorted(ids)])
     paged = walked(lambda after: list_workflows(rows, WorkflowFilter(), after, limit, budget))

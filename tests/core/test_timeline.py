@@ -37,7 +37,7 @@ splits = st.lists(st.integers(1, 6), min_size=1, max_size=4)
 
 
 @given(deliveries(), st.data(), splits, splits)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_no_order_duplication_or_batching_changes_what_lasts(
     sequence: list[tuple[str, bytes]], data: st.DataObject, some: list[int], others: list[int]
 ) -> None:
@@ -47,14 +47,14 @@ def test_no_order_duplication_or_batching_changes_what_lasts(
 
 
 @given(deliveries(), splits)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_incremental_equals_rebuild(sequence: list[tuple[str, bytes]], batches: list[int]) -> None:
     records = arrived(sequence)
     assert materialised(records, batches) == materialised(records)
 
 
 @given(deliveries())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_the_head_says_what_its_rows_say(sequence: list[tuple[str, bytes]]) -> None:
     """An oracle that knows nothing of the fold: sets of distinct events."""
     rows = materialised(arrived(sequence))
@@ -99,7 +99,7 @@ def interrupted(draw: st.DrawFn) -> tuple[list[Log], list[Log], list[Log]]:
 
 
 @given(interrupted(), splits)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_torn_batch_is_completed_and_counts_nothing_twice(
     story: tuple[list[Log], list[Log], list[Log]], batches: list[int]
 ) -> None:
@@ -137,7 +137,7 @@ def test_a_torn_first_batch_is_believed_whole() -> None:
 
 
 @given(deliveries(), splits)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_same_positions_again_change_nothing(sequence: list[tuple[str, bytes]], batches: list[int]) -> None:
     records = arrived(sequence)
     rows = materialised(records, batches)
@@ -147,7 +147,7 @@ def test_the_same_positions_again_change_nothing(sequence: list[tuple[str, bytes
 
 
 @given(st.lists(documents(workflows=("w1", "w2", "w3")), min_size=1, max_size=12))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_fold_is_pure(events: list[dict[str, Any]]) -> None:
     records = one_topic(*events)
     rows = materialised(records[: len(records) // 2])

@@ -23,7 +23,7 @@ from tests.engine.test_store import engine_at
 from tests.engine.workers import until
 
 A, B = TP("a", 0), TP("b", 0)
-PATIENT = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+PATIENT = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @pytest.fixture(autouse=True)

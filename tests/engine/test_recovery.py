@@ -19,7 +19,7 @@ from tests.engine.records import Log
 from tests.engine.test_store import engine_at
 
 TP0 = TP(CHANGELOG, 0)
-PATIENT = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+PATIENT = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 WHAT = st.sampled_from(["fetch", "slurp", "drop", "swap", "again", "clear", "look"])
 MISHAPS = st.lists(
     st.tuples(WHAT, st.integers(0, 5)),

@@ -171,7 +171,7 @@ schema = schemathesis.openapi.from_dict(
 
 
 @schema.parametrize()
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_any_request_is_answered_as_described(case: Any, served: str) -> None:
     case.headers = {**(case.headers or {}), "Authorization": "Bearer ann's"}
     case.call_and_validate(

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from topics.bounds import Limits, long_number, may_break_bounds, skeleton, too_deep
@@ -40,7 +40,6 @@ def digits(value: Any) -> int:
 
 
 @given(documents, st.integers(1, 6), st.integers(1, 25))
-@settings(deadline=None)
 def test_depth_and_digits_are_judged_as_a_parser_would(document: Any, levels: int, length: int) -> None:
     raw = json.dumps(document, ensure_ascii=False).encode()
     deep, long = depth(document) > levels, digits(document) > length

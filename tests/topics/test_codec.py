@@ -69,7 +69,7 @@ def verdicts(document: dict[str, Any], raw: bytes) -> tuple[Any, Any]:
 
 
 @given(nearly_valid() | events(), st.booleans())
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 def test_what_msgspec_accepts_pydantic_accepts_with_the_same_value(document: dict[str, Any], escape: bool) -> None:
     raw = json.dumps(document, ensure_ascii=escape).encode()
     assume(b"\\u0000" not in raw)  # the codec never asks msgspec alone about those
@@ -88,7 +88,7 @@ def test_what_msgspec_accepts_pydantic_accepts_with_the_same_value(document: dic
 
 
 @given(nearly_valid() | events(), st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_codec_gives_pydantics_verdict(document: dict[str, Any], escape: bool) -> None:
     raw = json.dumps(document, ensure_ascii=escape).encode()
     _, exact = verdicts(document, raw)
@@ -102,13 +102,13 @@ def test_the_codec_gives_pydantics_verdict(document: dict[str, Any], escape: boo
 
 
 @given(st.binary() | st.text().map(str.encode) | odd.map(lambda v: json.dumps(v).encode()))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_bytes_decode_to_a_value(raw: bytes) -> None:
     assert isinstance(decode(raw), Event | Undecodable)
 
 
 @given(events(), st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_damaged_bytes_decode_to_a_value(document: dict[str, Any], data: st.DataObject) -> None:
     raw = bytearray(compact(document))
     for _ in range(data.draw(st.integers(1, 4))):
@@ -121,7 +121,7 @@ def test_damaged_bytes_decode_to_a_value(document: dict[str, Any], data: st.Data
 
 
 @given(events())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_content_is_the_meaning_not_the_spelling(document: dict[str, Any]) -> None:
     spellings = [
         compact(document),
@@ -195,7 +195,7 @@ CANARY = "canary-7f3a"
 
 
 @given(nearly_valid())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_refusal_never_quotes_the_event(document: dict[str, Any]) -> None:
     def planted(value: Any) -> Any:
         match value:
