@@ -35,6 +35,7 @@ def create_app(config: EngineConfig, engine: Engine) -> EngineApp:
     """The app of one role, without tables and agents."""
     app = EngineApp(
         config.app_id,
+        env={},  # else any WEB_BIND, WEB_PORT, BROKER_URL ... of the environment wins over what is said here
         broker=[URL(f"kafka://{broker}") for broker in config.brokers],
         broker_credentials=config.credentials,
         broker_client_id=f"{config.app_id}-{config.instance_id}",
