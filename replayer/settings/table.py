@@ -170,7 +170,14 @@ class Settings(BaseSettings):
         ),
     )
     tokens_file: Path | None = Field(None, description="A file with the same JSON, read at start and added to tokens")
-    rate_limit_per_s: int = Field(50, ge=1, description="Requests a second one caller may make")
+    rate_limit_per_s: int = Field(
+        50,
+        ge=1,
+        description=(
+            "Requests a second that one caller (a token; without one, an address) may make of one worker. Each worker "
+            "counts for itself; a request that is forwarded counts at both"
+        ),
+    )
     default_tenant: str | None = Field(
         None,
         min_length=1,

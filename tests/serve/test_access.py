@@ -143,6 +143,13 @@ async def test_one_caller_too_often_and_another_still_served(cluster: Cluster) -
     assert [(await worker.get("/livez")).status for _ in range(12)] == [200] * 12
 
 
+async def test_each_worker_counts_for_itself(cluster: Cluster) -> None:
+    workers = await cluster.start(2, tokens=TOKENS, rate_limit_per_s=5)
+    while (await workers[0].get("/openapi.json", headers=bearer(SECRETS["reader"]))).status == 200:
+        pass
+    assert (await workers[1].get("/openapi.json", headers=bearer(SECRETS["reader"]))).status == 200
+
+
 async def test_guessing_tokens_is_limited_too(cluster: Cluster) -> None:
     (worker,) = await cluster.start(tokens=TOKENS, rate_limit_per_s=5)
     statuses = [(await worker.get("/metrics", headers=bearer(f"guess-{n}"))).status for n in range(20)]
