@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 PEERS  := benchmarks/.venv-peers/.installed
+# pip and uv show their progress in a terminal; a log gets one line for each step instead.
+QUIET  := $(shell test -t 2 || echo --quiet)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check lint types arrows manifests bench peers readme lock clean
@@ -15,11 +17,13 @@ install: $(READY) ## create .venv from constraints.txt (pinned, hashed)
 
 $(READY): constraints.txt bootstrap.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("replayer needs Python 3.11 or newer; this is %s. Say make PYTHON=python3.11" % sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
-	@echo "installing into $(VENV) (pinned and hashed; the first time takes a minute)"
+	@echo "$(VENV), 1 of 3: the installer"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r bootstrap.txt
-	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes constraints.txt
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip install $(QUIET) --disable-pip-version-check --require-hashes --no-deps -r bootstrap.txt
+	@echo "$(VENV), 2 of 3: what constraints.txt pins (the first time takes a minute)"
+	@$(BIN)/uv pip sync $(QUIET) --python $(BIN)/python --require-hashes constraints.txt
+	@echo "$(VENV), 3 of 3: replayer"
+	@$(BIN)/uv pip install $(QUIET) --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
 demo: $(READY) ## broker, worker, investigator, a workload, one timeline, one investigation; stays up until Ctrl-C (DEMO_EXIT=1 ends by itself)
@@ -48,8 +52,9 @@ bench: $(READY) $(PEERS) ## materialisation against its peers, latency, memory; 
 peers: $(PEERS) ## what `make bench` compares with, in an environment of its own (benchmarks/peers.txt)
 
 $(PEERS): benchmarks/peers.txt $(READY)
+	@echo "benchmarks/.venv-peers: what benchmarks/peers.txt pins (the first time takes a minute)"
 	@$(BIN)/python -m venv benchmarks/.venv-peers
-	@$(BIN)/uv pip sync --quiet --python benchmarks/.venv-peers/bin/python --require-hashes benchmarks/peers.txt
+	@$(BIN)/uv pip sync $(QUIET) --python benchmarks/.venv-peers/bin/python --require-hashes benchmarks/peers.txt
 	@touch $@
 
 readme: $(READY) ## write the README's tables anew
