@@ -16,6 +16,7 @@ import structlog
 from aiohttp import web
 
 from replayer.core.errors import ReplayerError
+from replayer.serve.problems import not_ready
 
 log = structlog.get_logger(__name__)
 
@@ -74,17 +75,12 @@ async def alive_but_not_ready(host: str, port: int, why: str) -> AsyncIterator[N
     async def livez(_: web.Request) -> web.Response:
         return web.json_response({"status": "alive"})
 
-    async def not_ready(_: web.Request) -> web.Response:
-        return web.json_response(
-            {"type": "about:blank", "title": "Not ready", "status": 503, "detail": why},
-            status=503,
-            headers={"Retry-After": "2"},
-            content_type="application/problem+json",
-        )
+    async def others(_: web.Request) -> web.Response:
+        return not_ready(why).response()
 
     app = web.Application()
     app.router.add_get("/livez", livez)
-    app.router.add_get("/{tail:.*}", not_ready)
+    app.router.add_get("/{tail:.*}", others)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:

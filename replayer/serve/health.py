@@ -8,7 +8,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict
 
-from replayer.serve.problems import RETRY_AFTER_S, Problem
+from replayer.serve.problems import not_ready
 from replayer.serve.site import Call, answer
 
 
@@ -46,9 +46,7 @@ async def readyz(call: Call) -> web.Response:
         )
         if lacking
     ]
-    raise Problem(
-        503, "not-ready", f"{', '.join(missing)}: {status.detail}", headers={"Retry-After": str(RETRY_AFTER_S)}
-    )
+    raise not_ready(f"{', '.join(missing)}: {status.detail}")
 
 
 async def metrics(call: Call) -> web.Response:

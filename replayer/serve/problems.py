@@ -73,6 +73,11 @@ def unavailable(detail: str) -> Problem:
     return Problem(503, "unavailable", detail, headers={"Retry-After": str(RETRY_AFTER_S)})
 
 
+def not_ready(detail: str) -> Problem:
+    """503 with Retry-After from /readyz, and from everything that is asked before the app is there."""
+    return Problem(503, "not-ready", detail, headers={"Retry-After": str(RETRY_AFTER_S)})
+
+
 _KINDS: Mapping[int, tuple[str, str]] = {
     400: ("bad-request", "The request is not one this server can read."),
     404: ("not-found", "Nothing is served under this path; /openapi.json lists what is."),
