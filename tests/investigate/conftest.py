@@ -108,7 +108,17 @@ class Log:
                     await producer.commit_transaction()
         finally:
             await producer.stop()
+        if transactional:
+            await self._decided({TopicPartition(topic, partition) for topic, partition, _ in where})
         return where
+
+    async def _decided(self, partitions: set[TopicPartition]) -> None:
+        """Wait for the markers: a commit is confirmed a moment before they are written."""
+        async with asyncio.timeout(60), LogAdmin([self.broker]) as admin:
+            while True:
+                if await admin.end_offsets(partitions) == await admin.end_offsets(partitions, "read_uncommitted"):
+                    return
+                await asyncio.sleep(0.02)
 
     async def _send(self, producer: AIOKafkaProducer, topic: str, key: bytes | None, value: bytes | None) -> Any:
         partition = partition_of(key or b"", PARTITIONS)
@@ -128,13 +138,13 @@ class Log:
         )  # fmt: skip
 
     async def output(self, replay_id: str) -> Output:
-        """All committed records of one replay in the results and progress topics."""
+        """All committed records of one replay in the results and progress topics; what is undecided is waited for."""
         found = Output()
         key = replay_id.encode()
         async with LogAdmin([self.broker]) as admin, LogReader([self.broker]) as reader:
             for topic in (self.config.results_topic, self.config.progress_topic):
                 tp = TopicPartition(topic, partition_of(key, PARTITIONS))
-                ends = await admin.end_offsets([tp])
+                ends = await admin.end_offsets([tp], "read_uncommitted")
                 async for batch in reader.read({tp: (0, ends[tp])}):
                     for record in batch.records:
                         if record.key == key:
@@ -154,8 +164,11 @@ class Log:
         else:
             found.terminals.append(said)
 
-    async def progressed(self, replay_id: str, results: int = 0, timeout_s: float = 30.0) -> ReplayProgress:
-        """Wait for a progress record that counts at least so many results."""
+    async def progressed(self, replay_id: str, results: int = 0, timeout_s: float = 60.0) -> ReplayProgress:
+        """Wait for a progress record that counts at least so many results.
+
+        A replay that must still run then is given a rate at which it cannot have ended within the time-out.
+        """
         async with asyncio.timeout(timeout_s):
             while True:
                 for said in (await self.output(replay_id)).progress:

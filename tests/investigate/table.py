@@ -52,6 +52,12 @@ class Table:
     def tell(self, *commands: ReplayCommand) -> None:
         self._fold([Told(command.key, encode_command(command)) for command in commands])
 
+    async def tell_anew(self, *commands: ReplayCommand) -> None:
+        """As if these had been the commands all along: a replay that was slow to be watched may now be quick to end."""
+        self.rows.clear()
+        self.tell(*commands)
+        await self.catch_up()
+
     async def catch_up(self) -> None:
         """Fold all progress there is in the log."""
         topic = self.log.config.progress_topic

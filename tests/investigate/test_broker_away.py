@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from replayer.core.pace import Pace
 from replayer.investigate.config import InvestigateConfig
 from replayer.investigate.investigation import Ending, Investigation
 from replayer.kafka.admin import LogAdmin
@@ -19,7 +20,7 @@ from topics.progress import State
 pytestmark = pytest.mark.broker
 
 
-async def test_a_broker_killed_under_way_is_waited_for(tmp_path: Path) -> None:
+async def test_a_broker_killed_under_way_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with EmbeddedBroker(data_dir=tmp_path / "kafka") as broker:
         async with LogAdmin([broker.bootstrap]) as admin:
             await admin.create(with_partitions((POLICY_EVENTS, REPLAY_PROGRESS, REPLAY_RESULTS), PARTITIONS))
@@ -35,11 +36,12 @@ async def test_a_broker_killed_under_way_is_waited_for(tmp_path: Path) -> None:
         )
         log = Log(broker.bootstrap, sources, config)
         positions = await log.events(4_000)
-        running = asyncio.create_task(Investigation(config, wanted("away", records_per_second=1_500)).run())
+        running = asyncio.create_task(Investigation(config, wanted("away", records_per_second=50)).run())
         before = await log.progressed("away", results=1)
         await asyncio.to_thread(broker.kill)
         await asyncio.sleep(1)
         assert not running.done()
+        monkeypatch.setattr(Pace, "wait", lambda *_: 0.0)  # slow enough to be struck under way, it may be quick now
         await asyncio.to_thread(broker.start)
         assert await asyncio.wait_for(running, 90) is Ending.ENDED
         out = await log.output("away")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -38,52 +39,53 @@ async def test_cancelled_tasks_resume_where_the_last_transaction_left(log: Log, 
     whole, broken = unique("whole"), unique("broken")
     assert await Investigation(log.config, wanted(whole)).run() is Ending.ENDED
     config = replace(log.config, commit_records=300, fetch_records=150)
-    replay = wanted(broken, records_per_second=2_000)
+    replay = wanted(broken, records_per_second=100)
     chance, seen = random.Random(7), 0
     for stop in range(8):
         running = asyncio.create_task(Investigation(config, replay).run())
         if stop % 2:  # while it takes over, or at work
-            seen = (await log.progressed(broken, results=seen + 300)).matched
+            seen = (await log.progressed(broken, results=seen + 20)).matched
         await asyncio.sleep(chance.uniform(0, 0.2))
         running.cancel()
         await asyncio.wait([running])
         assert running.cancelled()
     assert 0 < seen < len(positions)
-    assert await Investigation(config, replay).run() is Ending.ENDED
+    assert await Investigation(config, wanted(broken)).run() is Ending.ENDED
     out = await log.output(broken)
     is_whole(out, positions)
     assert out.terminals[0].digest == (await log.output(whole)).terminals[0].digest
 
 
+#: Where a process dies: before or after which call of its producer, in which of its transactions.
+STRIKES = [
+    ("send_offsets_to_transaction", "before", 3),  # results and progress are written, undecided, without offsets
+    ("commit_transaction", "before", 3),  # all is written, undecided
+    ("commit_transaction", "after", 3),  # all is decided, and nobody has been told
+]
+
+
 async def test_killed_processes_leave_nothing_twice_and_nothing_out(log: Log, unique):
-    positions = await log.events(10_000)
+    positions = await log.events(5_000)  # 20 transactions: no process ends before it is struck
     whole, killed = unique("whole"), unique("killed")
     assert await Investigation(log.config, wanted(whole)).run() is Ending.ENDED
-    argument = json.dumps(
-        {
+    for strike in (*STRIKES, None):
+        argument = {
             "broker": log.broker,
             "sources": log.sources,
             "progress_topic": log.config.progress_topic,
             "results_topic": log.config.results_topic,
             "commit_records": 250,
             "command": encode_command(command(killed)).decode(),
+            "strike": strike,
         }
-    )
-    kills, seen = 0, 0
-    while True:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.investigate.runner", argument, cwd=ROOT, stdout=asyncio.subprocess.PIPE
+            *(sys.executable, "-m", "tests.investigate.runner", json.dumps(argument)),
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
         )
-        if kills < 3:
-            seen = (await log.progressed(killed, results=seen + 500)).matched
-            process.kill()
-            kills += 1
-        said, _ = await asyncio.wait_for(process.communicate(), 60)
-        if process.returncode == 0:
-            assert said.decode().split()[-1] == "ended"
-            break
-    assert kills == 3
-    assert seen < len(positions), "the last kill came after the end"
+        said, _ = await process.communicate()
+        assert process.returncode == (0 if strike is None else -signal.SIGKILL), (strike, said)
+    assert said.decode().split()[-1] == "ended"
     out = await log.output(killed)
     is_whole(out, positions)
     assert out.terminals[0].digest == (await log.output(whole)).terminals[0].digest
