@@ -36,7 +36,11 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("replay start", "replayer.commands.replay:start", "Start an investigation replay."),
     ("replay show", "replayer.commands.replay:show", "Show how a replay fares."),
     ("replay results", "replayer.commands.results:results", "Read the results of a replay."),
-    ("schemas", "replayer.commands.describe:schemas", "Print the JSON Schema of event types."),
+    (
+        "schemas",
+        "replayer.commands.describe:schemas",
+        "Print the JSON Schemas of all that is on the topics, events first.",
+    ),
     ("config", "replayer.commands.describe:config", "Print every setting, its value and where it came from."),
 )
 GROUPS = {

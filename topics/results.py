@@ -70,7 +70,7 @@ class TerminalRecord(Model):
     ended_at: Annotated[Instant, INTERNAL]
 
 
-class _Either(RootModel[Annotated[ReplayResult | TerminalRecord, Field(discriminator="kind")]]):
+class ResultRecord(RootModel[Annotated[ReplayResult | TerminalRecord, Field(discriminator="kind")]]):
     """What a record of `replay-results` may be."""
 
 
@@ -99,7 +99,7 @@ def encode_terminal(record: TerminalRecord) -> bytes:
 
 def decode_result(raw: bytes | None, *, limits: Limits = RESULT_LIMITS) -> ReplayResult | TerminalRecord | Undecodable:
     """What a record of `replay-results` holds, or why it holds nothing. Never raises."""
-    found = decode_document(_Either, raw, limits)
+    found = decode_document(ResultRecord, raw, limits)
     if isinstance(found, Undecodable):
         return found
     if found.root.schema_version > RESULT_VERSION:

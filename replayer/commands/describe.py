@@ -12,29 +12,29 @@ from replayer.commands.options import Json
 
 
 def schemas(
-    event_type: Annotated[
-        str | None, Parameter(help="such as model.invocation_completed; without it, all of them")
+    name: Annotated[
+        str | None, Parameter(help="such as model.invocation_completed or dead-letters; without it, all of them")
     ] = None,
     /,
     *,
-    names: Annotated[bool, Parameter(negative="", help="a table of the event types instead")] = False,
+    names: Annotated[bool, Parameter(negative="", help="a table of the names instead")] = False,
 ) -> int:
-    """Print the JSON Schema of one event type, or of all as one object by event type."""
-    from topics.registry import EVENT_TYPES
-    from topics.schemas import schema
+    """Print the JSON Schema of one kind of record, or of all as one object by name.
+
+    Events are named by their type, commands, progress, results and dead letters (their headers) by their topic.
+    """
+    from topics.schemas import KINDS, schema
     from topics.schemas import schemas as all_schemas
 
     if names:
-        rows = [(known.name, known.family, str(known.schema_version)) for known in EVENT_TYPES.values()]
-        output.stdout().print(output.table(("event type", "topic", "schema version"), rows))
-    elif event_type is None:
+        rows = [(kind.name, kind.topic, str(kind.schema_version)) for kind in KINDS.values()]
+        output.stdout().print(output.table(("name", "topic", "schema version"), rows))
+    elif name is None:
         output.say_json(all_schemas())
-    elif event_type in EVENT_TYPES:
-        output.say_json(schema(event_type))
+    elif name in KINDS:
+        output.say_json(schema(name))
     else:
-        raise CommandFailed(
-            f"There is no event type {event_type}: {_near(event_type, list(EVENT_TYPES))}.", Exit.NOT_FOUND
-        )
+        raise CommandFailed(f"There is no schema of {name}: {_near(name, list(KINDS))}.", Exit.NOT_FOUND)
     return Exit.OK
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from replayer.cli import COMMANDS, main
 from tests.cli.running import Command, sentence
+from topics.catalogue import TOPICS
 from topics.registry import EVENT_TYPES
 
 HEAVY = ("faust", "mode", "aiokafka", "rocksdict", "aiohttp", "pydantic", "pydantic_settings", "msgspec", "jgo")
@@ -74,16 +75,20 @@ def test_a_wrong_command_line_is_a_sentence_and_exit_code_2(
     assert told.out == ""
 
 
-def test_schemas_of_all_event_types(replayer: Command) -> None:
+def test_schemas_of_everything_on_every_topic(replayer: Command) -> None:
     schemas = json.loads(replayer("schemas").stdout)
-    assert set(schemas) == set(EVENT_TYPES)
-    for name, schema in schemas.items():
-        assert schema["properties"]["event_type"]["const"] == name
-        assert schema["properties"]["workflow_id"]["x-classification"] == "internal"
+    assert set(schemas) == {*EVENT_TYPES, "replay-commands", "replay-progress", "replay-results", "dead-letters"}
+    assert {schema["x-topic"] for schema in schemas.values()} == {topic.name for topic in TOPICS}
+    for name in EVENT_TYPES:
+        assert schemas[name]["properties"]["event_type"]["const"] == name
+        assert schemas[name]["properties"]["workflow_id"]["x-classification"] == "internal"
+    listed = replayer("schemas", "--names").stdout
+    assert all(name in listed for name in schemas)
 
 
-def test_schema_of_one_event_type(replayer: Command) -> None:
+def test_schema_of_one_kind(replayer: Command) -> None:
     assert json.loads(replayer("schemas", "policy.evaluated").stdout)["x-topic"] == "policy-events"
+    assert "replayer-reason" in json.loads(replayer("schemas", "dead-letters").stdout)["properties"]
     refused = replayer("schemas", "policy.evalated")
     assert refused.returncode == 3
     assert "did you mean policy.evaluated" in sentence(refused)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import get_args
+
 import pytest
 
 from replayer.core.deadletters import MAX_HEADER_BYTES, MAX_KEY_BYTES, dead_letter
@@ -9,6 +12,7 @@ from replayer.core.outcome import Send
 from tests.drawn import Log
 from topics import deadletter
 from topics.catalogue import CONTEXT_BYTES, DEAD_LETTERS
+from topics.letters import DeadLetterHeaders
 
 RECORD = Log(
     "tool-events", 42, b"\xff\x00broken", 3, 1_738_324_800_000, b"wf", [("traceparent", b"00-1"), ("x", b"\xff")]
@@ -18,6 +22,7 @@ RECORD = Log(
 def made(record: Log, max_bytes: int = 1000) -> tuple[Send, dict[str, bytes]]:
     send = dead_letter(record, deadletter.INVALID, "ValidationError", "event_id: too long", max_bytes, 7)
     assert send.topic == DEAD_LETTERS.name
+    DeadLetterHeaders.model_validate_json(json.dumps({name: value.decode("latin-1") for name, value in send.headers}))
     return send, dict(send.headers)
 
 
@@ -32,6 +37,12 @@ def test_original_bytes_key_and_headers_are_kept_and_the_context_is_beside_them(
         "replayer-timestamp-ms": b"1738324800000", "replayer-failed-at-ms": b"7", "replayer-size-bytes": b"8",
     }  # fmt: skip
     assert set(headers) - {"traceparent", "x"} <= set(deadletter.CONTEXT)
+
+
+def test_the_model_has_every_header_and_every_reason() -> None:
+    fields = DeadLetterHeaders.model_fields
+    assert {field.alias for field in fields.values()} == set(deadletter.CONTEXT)
+    assert get_args(fields["reason"].annotation) == deadletter.REASONS
 
 
 def test_the_id_is_the_positions() -> None:

@@ -9,6 +9,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from pydantic import BaseModel, RootModel, ValidationError
 
 from topics import commands, progress, results
@@ -50,6 +51,7 @@ from topics.results import (
     encode_terminal,
     result_digest,
 )
+from topics.schemas import schema
 
 NOW = datetime(2025, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 SPEC = ReplaySpec(name="INC-7", purpose="why", selection=SelectEverything(), range=FromEarliest())
@@ -65,6 +67,12 @@ def start(**changes: object) -> ReplayCommand:
         "spec": SPEC,
     }
     return ReplayCommand.model_validate(said | changes)
+
+
+def described(topic: str, raw: bytes) -> bytes:
+    """The bytes, found to be what `replayer schemas` says of the topic."""
+    Draft202012Validator(schema(topic)).validate(orjson.loads(raw))
+    return raw
 
 
 RANGES = [
@@ -88,7 +96,7 @@ SELECTIONS = [
 @pytest.mark.parametrize("asked", RANGES)
 def test_a_command_comes_back_as_it_was_written(selection, asked):
     command = start(spec=SPEC.model_copy(update={"selection": selection, "range": asked, "records_per_second": 5}))
-    assert decode_command(encode_command(command)) == command
+    assert decode_command(described("replay-commands", encode_command(command))) == command
 
 
 def test_cancel_and_actions_of_later_versions_are_commands_too():
@@ -204,14 +212,14 @@ def test_progress_comes_back_as_it_was_written():
         started_at=NOW,
         updated_at=NOW,
     )
-    assert decode_progress(encode_progress(said)) == said
+    assert decode_progress(described("replay-progress", encode_progress(said))) == said
 
 
 def test_terminal_record_comes_back_as_it_was_written():
     said = TerminalRecord(
         replay_id="r", state=State.FAILED, count=7, digest="f" * 64, coverage=COVERAGE, error="It broke.", ended_at=NOW
     )
-    assert decode_result(encode_terminal(said)) == said
+    assert decode_result(described("replay-results", encode_terminal(said))) == said
 
 
 def test_the_fast_result_is_the_model_s_and_its_hash_is_of_the_bytes_in_it():
@@ -230,7 +238,7 @@ def test_the_fast_result_is_the_model_s_and_its_hash_is_of_the_bytes_in_it():
     projection = project(found)
     sha256 = hashlib.sha256(projection).hexdigest()
     written = encode_result("r", 4, "policy-events", 3, 17, 1_700_000_000_123, sha256, projection)
-    result = decode_result(written)
+    result = decode_result(described("replay-results", written))
     assert isinstance(result, ReplayResult)
     assert result.position == Position(topic="policy-events", partition=3, offset=17, index=0)
     assert (result.seq, result.event.event_id, result.event.workflow_id) == (4, "e-1", "wörk")
