@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from aiohttp import web
-from test_workflows import story
 
 from replayer.serve.peers import HOP
 from replayer.serve.peers import PARTITIONS as PARTITIONS_HEADER
@@ -20,6 +15,8 @@ from replayer.serve.ports import Status
 from replayer.settings import Token
 from tests.serve.serve_cluster import PARTITIONS, Cluster, Worker, free_port, partition_of
 from tests.serve.serve_data import Log
+from tests.serve.serve_peers import again_in, deaf, stranger
+from tests.serve.serve_story import story
 
 TOKEN = Token(name="ann", role="reader", sha256=hashlib.sha256(b"ann's").hexdigest())
 PATHS = [
@@ -209,43 +206,3 @@ async def test_what_the_owner_is_told(cluster: Cluster) -> None:
         assert request.headers[HOP] == "1"
         assert "Cookie" not in request.headers
         assert "Authorization" not in request.headers
-
-
-def again_in(reply: Any) -> None:
-    assert (reply.status, reply.field) == (503, None)
-    assert 1 <= int(reply.headers["Retry-After"]) <= 10
-
-
-@contextmanager
-def deaf() -> Iterator[str]:
-    """Takes connections and never says a word."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-
-
-@dataclass
-class Stranger:
-    """A server that is no worker, and remembers what it was asked."""
-
-    url: str
-    answer: web.Response = field(default_factory=lambda: web.Response(text="hello"))
-    seen: list[tuple[str, str]] = field(default_factory=list)
-    requests: list[web.Request] = field(default_factory=list)
-
-
-@asynccontextmanager
-async def stranger() -> AsyncIterator[Stranger]:
-    there = Stranger(f"http://127.0.0.1:{free_port()}")
-
-    async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        there.seen.append((request.path_qs, request.host))
-        there.requests.append(request)  # type: ignore[arg-type]
-        return web.Response(status=there.answer.status, body=there.answer.body, headers=dict(there.answer.headers))
-
-    runner = web.ServerRunner(web.Server(handle))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", int(there.url.rpartition(":")[2])).start()
-    yield there
-    await runner.cleanup()

@@ -9,8 +9,6 @@ from typing import Any
 import orjson
 import pytest
 from aiohttp import web
-from test_forwarding import again_in, deaf, stranger
-from test_workflows import all_pages, story
 
 from replayer.serve.peers import HOP
 from replayer.serve.peers import PARTITIONS as PARTITIONS_HEADER
@@ -18,6 +16,8 @@ from replayer.serve.ports import Status
 from replayer.settings import Token
 from tests.serve.serve_cluster import PARTITIONS, Cluster, Worker, free_port, no_iterator_alive, partition_of
 from tests.serve.serve_data import Log, happened, simulate
+from tests.serve.serve_peers import again_in, deaf, stranger
+from tests.serve.serve_story import all_pages, story
 from topics.families.workflow import RequestReceived, WorkflowCompleted
 
 TOKEN = Token(name="ann", role="reader", sha256=hashlib.sha256(b"ann's").hexdigest())

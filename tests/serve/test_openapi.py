@@ -17,13 +17,13 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
-from test_replays import tell
 
 from replayer.serve.openapi import document
 from replayer.serve.routes import OPERATIONS
 from replayer.settings import Token
 from tests.serve.serve_cluster import Cluster
 from tests.serve.serve_data import simulate
+from tests.serve.serve_replays import tell
 
 TOKEN = Token(name="ann", role="reader", sha256=hashlib.sha256(b"ann's").hexdigest())
 

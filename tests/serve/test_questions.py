@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from serve_cluster import Cluster
-from serve_data import Log
-from test_workflows import story, told
+
+from tests.serve.serve_cluster import Cluster
+from tests.serve.serve_data import Log
+from tests.serve.serve_story import story, told
 
 
 @pytest.mark.parametrize(
