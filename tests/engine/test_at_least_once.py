@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from tests.engine.workers import Field, committed, until
 
 
@@ -11,15 +9,14 @@ async def test_exact_after_termination_and_after_kill_9(broker, unique, tmp_path
     async with Field(broker, unique("atleast"), tmp_path, guarantee="at_least_once", slow_s=0.005) as field:
         worker = field.worker("w1")
         await field.ready()
-        stream = asyncio.create_task(field.send(9000, rate=3000))
-
-        await until(lambda: _above(field, 1000), what="some records")
-        assert await worker.terminate() == 0
-        worker.start()
-        await until(lambda: _above(field, 3000), what="more records")
-        worker.kill()
-        worker.start()
-        await stream
+        async with field.stream(rate=1500):
+            await until(lambda: _above(field, 1000), what="some records")
+            assert await worker.terminate() == 0
+            worker.start()
+            await until(lambda: _above(field, 3000), what="more records")
+            worker.kill()
+            worker.start()
+            await field.ready()
         found = await field.all_counted()
 
         topic = field.sources[0]

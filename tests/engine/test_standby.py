@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from tests.engine.workers import Field, until
 
 
@@ -14,17 +12,15 @@ async def test_a_promoted_standby_has_every_row(broker, unique, tmp_path):
         await field.send(4000)  # the standby starts with something to read
         await field.all_counted()
         second = field.worker("w2")
-        stream = asyncio.create_task(field.send(6000, rate=2000))
-        await until(lambda: _shared(field), what="a partition for each")
-        await until(lambda: _above(field, 6000), what="records by both")
+        async with field.stream(rate=1000):
+            await until(lambda: _shared(field), what="a partition for each")
+            await until(lambda: _above(field, 6000), what="records by both")
 
-        first.kill()
-        await until(lambda: _owns_all(second, field), 20, what=f"the standby is promoted\n{second.log[-3000:]}")
-        await stream
+            first.kill()
+            await until(lambda: _owns_all(second, field), what=f"the standby is promoted\n{second.log[-3000:]}")
         await field.all_counted()
         before = await field.digests()
-        state = await second.state()
-        assert state is not None
+        state = await until(second.state)
         assert state["measures"].get("set_aside_ahead", 0) == 0
 
         first.start()  # it comes back with state that is behind, and catches up

@@ -10,13 +10,15 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from replayer.kafka.admin import LogAdmin
 from replayer.kafka.ports import free_port
 from tests.engine.counting import TABLE
 
@@ -24,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PARTITIONS = 2
 
 
-async def until(condition: Callable[[], Any], seconds: float = 30.0, what: str = "") -> Any:
+async def until(condition: Callable[[], Any], seconds: float = 60.0, what: str = "") -> Any:
     """Poll until the condition (a function, sync or async) gives something true; fail naming what did not come."""
     deadline, last = time.monotonic() + seconds, None
     while time.monotonic() < deadline:
@@ -92,7 +94,7 @@ class Worker:
             self.process.kill()
             self.process.wait()
 
-    async def ended(self, seconds: float = 25.0) -> int:
+    async def ended(self, seconds: float = 60.0) -> int:
         """Exit code, once the process has ended."""
         await until(lambda: self.exit_code is not None, seconds, f"{self.name} ends")
         assert self.exit_code is not None
@@ -105,7 +107,7 @@ class Worker:
     async def state(self) -> dict[str, Any] | None:
         def ask() -> dict[str, Any] | None:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/state", timeout=3) as answer:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/state", timeout=10) as answer:
                     return dict(json.load(answer))
             except (OSError, urllib.error.URLError):
                 return None
@@ -125,7 +127,7 @@ class Field:
             "dead_letters": f"{app}-dead-letters",
             "partitions": PARTITIONS,
             "guarantee": "exactly_once",
-            "session_timeout_s": 2.0,
+            "session_timeout_s": 3.0,
             "standby_replicas": 0,
             "stop_grace_s": 20.0,
             "batch_max_records": 200,
@@ -171,19 +173,36 @@ class Field:
 
     # -- records
 
-    async def send(self, count: int, topic: str | None = None, rate: float = 0.0, keys: int = 50) -> None:
-        """Produce `count` records, spread over the keys; `rate` a second, 0: as fast as it goes."""
-        topic = topic or self.sources[0]
+    async def send(self, count: int, keys: int = 50) -> None:
+        """Produce `count` records to the first source, spread over the keys, as fast as it goes."""
         async with AIOKafkaProducer(bootstrap_servers=self.bootstrap, enable_idempotence=True) as producer:
-            began, pending = time.monotonic(), []
-            for index in range(count):
-                key, value = b"k%d" % (index % keys), b"value %d of %s" % (index, topic.encode())
-                pending.append(await producer.send(topic, value, key))
-                ahead = began + index / rate - time.monotonic() if rate else 0.0
-                if ahead > 0:
-                    await asyncio.sleep(ahead)
-            await asyncio.gather(*pending)
+            await asyncio.gather(*[await self._send(producer, index, keys) for index in range(count)])
         self.sent += count
+
+    @asynccontextmanager
+    async def stream(self, rate: float) -> AsyncIterator[None]:
+        """Produce so many records a second for as long as the block takes: what is struck in it is struck at work."""
+        ending = asyncio.Event()
+
+        async def produce() -> None:
+            async with AIOKafkaProducer(bootstrap_servers=self.bootstrap, enable_idempotence=True) as producer:
+                began, pending = time.monotonic(), []
+                while not ending.is_set():
+                    pending.append(await self._send(producer, len(pending), 50))
+                    await asyncio.sleep(max(0.0, began + len(pending) / rate - time.monotonic()))
+                await asyncio.gather(*pending)
+            self.sent += len(pending)
+
+        producing = asyncio.create_task(produce())
+        try:
+            yield
+        finally:
+            ending.set()
+            await producing
+
+    async def _send(self, producer: AIOKafkaProducer, index: int, keys: int) -> Any:
+        topic = self.sources[0]
+        return await producer.send(topic, b"value %d of %s" % (index, topic.encode()), b"k%d" % (index % keys))
 
     # -- what all workers together hold
 
@@ -199,14 +218,14 @@ class Field:
                 found.update(state["partitions"])
         return found if len(found) == self.options["partitions"] else None
 
-    async def ready(self, seconds: float = 30.0) -> dict[str, dict[str, Any]]:
+    async def ready(self, seconds: float = 60.0) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = await until(self.partitions, seconds, f"all partitions ready\n{self.dump()}")
         return found
 
     async def events(self) -> int:
         return sum(p["events"] for p in (await self.partitions() or {}).values())
 
-    async def all_counted(self, expected: int | None = None, seconds: float = 40.0) -> dict[str, dict[str, Any]]:
+    async def all_counted(self, expected: int | None = None, seconds: float = 90.0) -> dict[str, dict[str, Any]]:
         """Wait until every record sent has a row; then no record may have been counted or folded twice."""
         expected = self.sent if expected is None else expected
 
@@ -245,15 +264,16 @@ class _Admin:
 
 
 async def read_all(bootstrap: str, topic: str, partitions: int = PARTITIONS) -> list[Any]:
-    """Every committed record of a topic, in partition and offset order."""
+    """Every committed record of a topic, in partition and offset order; what is undecided is waited for."""
+    tps = [TopicPartition(topic, p) for p in range(partitions)]
+    async with LogAdmin([bootstrap]) as client:
+        ends = await client.end_offsets(tps, "read_uncommitted")
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap, isolation_level="read_committed", auto_offset_reset="earliest"
     )
     await consumer.start()
     try:
-        tps = [TopicPartition(topic, p) for p in range(partitions)]
         consumer.assign(tps)
-        ends = await consumer.end_offsets(tps)
         records: list[Any] = []
         for tp in tps:
             while await consumer.position(tp) < ends[tp]:
