@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +41,21 @@ NAMED = (
     Named("latency.p99_ms", "event to queryable at 500 events/s, 99th percentile"),
     Named("memory.rss_mb_after_1m", "resident memory of a worker after 1,000,000 events"),
 )
+
+
+def unfit(recorded: Recorded) -> list[str]:
+    """Why these results must not be published, a line each: figures nobody can make again, names without a figure."""
+    reasons = [f"{named.name}: nothing is recorded under this name" for named in NAMED if named.name not in recorded]
+    for name, entry in recorded.items():
+        number = entry.get("ratio", entry.get("value"))
+        if not isinstance(number, int | float) or not math.isfinite(number) or number <= 0:
+            reasons.append(f"{name}: {number} is no figure")
+        if not re.fullmatch(r"[0-9a-f]{40}", entry.get("code_commit", "")):
+            reasons.append(f"{name}: {entry.get('code_commit')} is no commit; measure a clean work tree")
+        if entry.get("detail", {}).get("rounds") == []:
+            reasons.append(f"{name}: there are no rounds behind it")
+    return reasons
+
 
 _PREAMBLE = """\
 # Results

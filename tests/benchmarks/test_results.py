@@ -25,6 +25,28 @@ def test_every_recorded_figure_says_how_it_was_made() -> None:
         date.fromisoformat(entry["date"])
 
 
+def test_the_committed_results_are_fit_to_be_read() -> None:
+    assert report.unfit(load(RESULTS)) == []
+
+
+def test_what_nobody_can_make_again_is_unfit() -> None:
+    made = {"ratio": 2.0, "unit": "x", "code_commit": "0" * 40}
+    whole = {named.name: made for named in report.NAMED}
+    assert report.unfit(whole) == []
+    for spoilt in (
+        {"code_commit": "0" * 40 + "+changes"},
+        {"code_commit": "unknown"},
+        {"ratio": None},
+        {"ratio": 0.0},
+        {"ratio": float("nan")},
+        {"detail": {"rounds": []}},
+    ):
+        (reason,) = report.unfit({**whole, "latency.p99_ms": {**made, **spoilt}})
+        assert reason.startswith("latency.p99_ms: ")
+    (reason,) = report.unfit({name: entry for name, entry in whole.items() if name != "latency.p99_ms"})
+    assert reason == "latency.p99_ms: nothing is recorded under this name"
+
+
 def test_a_figure_replaces_its_former_self_and_leaves_the_others(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     Results("python -m benchmarks.run a", path).record(
