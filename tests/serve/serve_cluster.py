@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import bisect
-import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import faust
 from yarl import URL
 
 from replayer.core.outcome import Rows
+from replayer.kafka import ports
 from replayer.metrics import Metrics
 from replayer.serve import server
 from replayer.serve.ports import Status
@@ -166,7 +166,7 @@ class Cluster:
         self._client: aiohttp.ClientSession | None = None
 
     async def start(self, count: int = 1, **settings: Any) -> list[Worker]:
-        self._client = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
+        self._client = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60))
         for _ in range(count):
             await self._start_one(settings)
         for table in ("timelines", "replays"):
@@ -202,10 +202,7 @@ class Cluster:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return ports.free_port("127.0.0.1")
 
 
 async def no_iterator_alive(world: World) -> None:

@@ -200,7 +200,7 @@ async def raw(url: str, request: bytes) -> bytes:
     host, port = url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(request)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         head = await reader.readuntil(b"\r\n\r\n")
     writer.close()
     await writer.wait_closed()
