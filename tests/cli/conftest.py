@@ -16,7 +16,7 @@ from tests.cli.running import Command
 def replayer(tmp_path: Path) -> Command:
     """`replayer("topics", "check", REPLAYER_BROKER=...)`; no REPLAYER_ variable of ours reaches it."""
 
-    def run(*arguments: str, timeout_s: float = 60.0, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, timeout_s: float = 120.0, **variables: str) -> subprocess.CompletedProcess[str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("REPLAYER_")}
         directories = {
             "REPLAYER_DATA_DIR": str(tmp_path / "data"),

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from replayer.kafka.partitioner import partition_of
 from replayer.kafka.reader import LogReader
 from replayer.storage.artefacts import ArtefactStore
 from tests.cli.running import Command, sentence
+from tests.e2e.roles import until
 from topics.catalogue import DEFAULT_PARTITIONS, SOURCES, TOPICS
 from topics.codec import Event, decode
 from topics.fields import ArtifactRef
@@ -136,13 +136,14 @@ def test_simulate_keeps_the_rate(replayer: Command, cluster: dict[str, str]) -> 
     assert told["seconds"] > 1
 
 
-def test_simulate_without_end_stops_at_ctrl_c_and_reports(cluster: dict[str, str], tmp_path: Path) -> None:
+def test_simulate_without_end_stops_at_ctrl_c_and_reports(broker: str, cluster: dict[str, str], tmp_path: Path) -> None:
     command = [sys.executable, "-m", "replayer.cli", "simulate", "--workflows", "0", "--rate", "200", "--json"]
     variables = {**os.environ, **cluster, "REPLAYER_ARTEFACT_DIR": str(tmp_path / "artefacts")}
+    before = ends(broker)
     with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
-        time.sleep(3)
+        until(lambda: ends(broker) != before, "it publishes")
         running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=20)
+        out, err = running.communicate(timeout=60)
     assert running.returncode == 0, err
     assert json.loads(out)["records"] > 0
 
@@ -227,7 +228,7 @@ class broker_process:
 
     def __exit__(self, *_: object) -> None:
         self.process.send_signal(signal.SIGTERM)
-        self.said = self.process.communicate(timeout=30)
+        self.said = self.process.communicate(timeout=60)
 
 
 def test_broker_runs_until_it_is_told_to_stop(tmp_path: Path, replayer: Command) -> None:

@@ -9,7 +9,6 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from replayer.core.outcome import Send
-from replayer.kafka.admin import LogAdmin
 from replayer.kafka.errors import BrokerUnreachable, PositionExpired, TopicError
 from replayer.kafka.ports import free_port
 from replayer.kafka.publisher import Publisher
@@ -23,7 +22,7 @@ async def fill(broker, name, values, partition=0):
 
 async def read(broker, ranges, **options):
     async with LogReader([broker], **options) as reader:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return [batch async for batch in reader.read(ranges)]
 
 
@@ -76,8 +75,7 @@ async def test_it_ends_although_the_last_offsets_are_markers(broker, make_topic,
             for _ in range(5):
                 await producer.send(name, b"never seen")
             await producer.abort_transaction()
-    async with LogAdmin([broker]) as admin:
-        end = (await admin.end_offsets([tp]))[tp]
+    end = {"commit": 6, "abort": 12, "only aborted": 6}[last]  # markers included, which a broker writes in its own time
     batches = await read(broker, {tp: (0, end)})
     assert values(batches) == ([] if last == "only aborted" else [b"%d" % n for n in range(5)])
     assert_joined(batches, tp, 0, end)
@@ -136,7 +134,7 @@ async def test_records_deleted_while_reading_are_named(broker, make_topic):
     await fill(broker, name, [bytes(2000)] * 300)
     admin = AIOKafkaAdminClient(bootstrap_servers=broker)
     await admin.start()
-    async with LogReader([broker], max_records=1, max_fetch_bytes=4000) as reader, asyncio.timeout(20):
+    async with LogReader([broker], max_records=1, max_fetch_bytes=4000) as reader, asyncio.timeout(60):
         batches = reader.read({tp: (0, 300)})
         await anext(batches)
         await admin.delete_records({tp: RecordsToDelete(before_offset=250)})
@@ -161,7 +159,7 @@ async def test_one_reader_reads_one_set_of_ranges_after_another(broker, make_top
     name = await make_topic()
     tp = TopicPartition(name, 0)
     await fill(broker, name, [b"%d" % n for n in range(10)])
-    async with LogReader([broker]) as reader, asyncio.timeout(20):
+    async with LogReader([broker]) as reader, asyncio.timeout(60):
         first = [batch async for batch in reader.read({tp: (5, 10)})]
         second = [batch async for batch in reader.read({tp: (0, 5)})]
     assert values(first) + values(second) == [b"%d" % n for n in (5, 6, 7, 8, 9, 0, 1, 2, 3, 4)]
