@@ -71,14 +71,14 @@ class Demo:
             time.sleep(0.1)
 
     def until_up(self) -> None:
-        self.until(lambda: "Ctrl-C ends everything" in self.said or self.process.poll() is not None, 150)
+        self.until(lambda: "Ctrl-C ends everything" in self.said or self.process.poll() is not None, 300)
         assert self.process.poll() is None, self.said
 
     def end(self) -> None:
         """For a test that failed: leave nothing behind."""
         if self.process.poll() is None:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(120)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def demo(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
 
 def test_it_shows_a_timeline_and_an_investigation_and_ends_by_itself(demo: Callable[..., Demo]) -> None:
     run = demo(DEMO_EXIT="1", REPLAYER_BROKER="kafka.example:9092", REPLAYER_WEB_PORT="nonsense")
-    assert run.process.wait(200) == 0, run.said
+    assert run.process.wait(400) == 0, run.said
     said = run.said
     assert "leaves the one REPLAYER_BROKER names alone" in said
     published = int(re.search(r"✓ Workload: (\d+) events", said).group(1))
@@ -118,16 +118,16 @@ def test_ctrl_c_ends_it_and_all_it_started(demo: Callable[..., Demo]) -> None:
     for role in ("kafka.Kafka", "replayer.cli worker", "replayer.cli investigator"):
         assert role in running
     run.process.send_signal(signal.SIGINT)
-    assert run.process.wait(60) == 0, run.said
+    assert run.process.wait(120) == 0, run.said
     assert "nothing is left behind" in run.said
     assert run.processes() == {}
 
 
 def test_a_child_that_dies_is_reported_with_the_end_of_its_log(demo: Callable[..., Demo]) -> None:
     run = demo()
-    run.until(lambda: run.worker() and "starting" in run.log("worker"), 60)
+    run.until(lambda: run.worker() and "starting" in run.log("worker"), 120)
     os.kill(run.worker()[0], signal.SIGKILL)
-    assert run.process.wait(60) == 1
+    assert run.process.wait(120) == 1
     assert "The worker has ended by itself" in run.said
     assert "worker.log, ends:" in run.said
     assert "Traceback" not in run.said
@@ -136,7 +136,7 @@ def test_a_child_that_dies_is_reported_with_the_end_of_its_log(demo: Callable[..
 
 def test_killing_it_early_kills_what_it_has_started(demo: Callable[..., Demo]) -> None:
     run = demo()
-    run.until(run.worker, 60)
+    run.until(run.worker, 120)
     run.process.send_signal(signal.SIGKILL)
-    run.process.wait(10)
-    run.until(lambda: run.processes() == {}, 20)
+    run.process.wait(120)
+    run.until(lambda: run.processes() == {}, 60)

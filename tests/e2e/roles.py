@@ -21,7 +21,7 @@ from replayer.kafka.ports import free_port
 HOST = "127.0.0.1"
 
 
-def until(condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
+def until(condition: Callable[[], bool], what: str, timeout_s: float = 120.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {what}"
@@ -54,7 +54,7 @@ class Role:
     def get(self, path: str) -> tuple[int, Any]:
         """Status and JSON body; 0 where nobody listens."""
         try:
-            with urllib.request.urlopen(self.url + path, timeout=5) as response:
+            with urllib.request.urlopen(self.url + path, timeout=20) as response:
                 return response.status, json.loads(response.read())
         except urllib.error.HTTPError as answered:
             with answered:
@@ -62,13 +62,24 @@ class Role:
         except OSError:
             return 0, None
 
+    def answer(self, path: str) -> tuple[int, Any]:
+        """What `get` gives once the worker can answer: partitions may change hands whenever the machine is busy."""
+        answers: list[tuple[int, Any]] = []
+
+        def answered() -> bool:
+            answers.append(self.get(path))
+            return answers[-1][0] not in (0, 503)
+
+        until(answered, f"an answer to {path}")
+        return answers[-1]
+
     def kill(self) -> None:
         """kill -9."""
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
-    def stop(self, timeout_s: float = 30.0) -> int:
+    def stop(self, timeout_s: float = 60.0) -> int:
         """SIGTERM; answers with the exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
@@ -111,7 +122,7 @@ def command(environment: dict[str, str], *arguments: str) -> Any:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -42,7 +42,7 @@ def told(roles: Settings) -> dict[str, Any]:
 
 def run(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "replayer.cli", *arguments]
-    return subprocess.run(line, env=settings, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(line, env=settings, capture_output=True, text=True, timeout=240, check=False)
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,7 @@ def _role(role: str, environment: dict[str, str], log: Path) -> Iterator[subproc
 def _status(environment: dict[str, str], path: str) -> int | None:
     url = f"http://127.0.0.1:{environment['REPLAYER_WEB_PORT']}{path}"
     try:
-        with urllib.request.urlopen(url, timeout=2) as response:
+        with urllib.request.urlopen(url, timeout=20) as response:
             return int(response.status)
     except urllib.error.HTTPError as answered:
         with answered:
@@ -52,7 +52,7 @@ def _status(environment: dict[str, str], path: str) -> int | None:
         return None
 
 
-def _until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def _until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come about in time"
@@ -74,7 +74,7 @@ def test_without_a_broker_it_says_where_it_looks_stays_alive_and_is_not_ready(ro
         assert _status(environment, "/readyz") == 503
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     assert "Traceback" not in log.read_text()
 
 
@@ -85,7 +85,7 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
         port = str(holder.getsockname()[1])
         environment, log = _environment(tmp_path / "data", BROKER="127.0.0.1:9", WEB_PORT=port), tmp_path / "log"
         with _role("worker", environment, log) as process:
-            assert process.wait(20) == 1
+            assert process.wait(60) == 1
     assert f"Port {port} on 127.0.0.1 is taken" in _reasons(log)
     assert "REPLAYER_WEB_PORT" in _reasons(log)
     assert "Traceback" not in log.read_text()
@@ -98,7 +98,7 @@ def test_a_data_directory_in_use_is_named(tmp_path: Path) -> None:
         _until(lambda: address in log.read_text())
         other = environment | {"REPLAYER_WEB_PORT": str(free_port("127.0.0.1"))}
         with _role("worker", other, tmp_path / "second") as process:
-            assert process.wait(20) == 1
+            assert process.wait(60) == 1
     assert "is in use by another replayer process" in _reasons(tmp_path / "second")
     assert "REPLAYER_DATA_DIR" in _reasons(tmp_path / "second")
 
@@ -107,7 +107,7 @@ def test_a_data_directory_that_cannot_be_written_is_named(tmp_path: Path) -> Non
     (tmp_path / "data").write_text("a file stands where the directory should be")
     environment, log = _environment(tmp_path / "data", BROKER="127.0.0.1:9"), tmp_path / "log"
     with _role("worker", environment, log) as process:
-        assert process.wait(20) == 1
+        assert process.wait(60) == 1
     assert "cannot be written" in _reasons(log)
     assert "Traceback" not in log.read_text()
 
@@ -118,7 +118,7 @@ def test_missing_topics_are_named_with_the_command_that_makes_them(
     app = unique("app")
     environment, log = _environment(tmp_path / "data", BROKER=broker, APP_ID=app), tmp_path / "log"
     with _role("worker", environment, log) as process:
-        assert process.wait(30) == 1
+        assert process.wait(60) == 1
     assert f"{app}-timelines-changelog" in _reasons(log)
     assert "replayer topics create" in _reasons(log)
 
@@ -130,7 +130,7 @@ def test_another_partition_count_is_named(broker: str, unique: Callable[[str], s
         [sys.executable, "-m", "replayer.cli", "topics", "create"], env=environment, check=True, capture_output=True
     )
     with _role("worker", environment | {"REPLAYER_PARTITIONS": "3"}, log) as process:
-        assert process.wait(30) == 1
+        assert process.wait(60) == 1
     said = _reasons(log)
     assert "partitions" in said
     assert "REPLAYER_PARTITIONS" in said

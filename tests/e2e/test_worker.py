@@ -207,11 +207,11 @@ def test_two_workers_answer_as_one_and_the_same_id_in_two_tenants_is_two_workflo
                     lambda r=role, t=tenant, w=whole: listed(r, t) == w, f"{role.environment['REPLAYER_INSTANCE_ID']}"
                 )
                 for workflow in workflows:
-                    status, body = role.get(f"/v1/workflows/{workflow}/timeline?tenant={tenant}")
+                    status, body = role.answer(f"/v1/workflows/{workflow}/timeline?tenant={tenant}")
                     assert status == 200
                     ids = Counter(item["event_id"] for item in body["items"])
                     assert ids == Counter(["e0", "e1", "e2"] + (["more"] if events == 4 else []))
-        assert one.get(f"/v1/workflows/{workflows[0]}?tenant=nobody")[0] == 404
+        assert one.answer(f"/v1/workflows/{workflows[0]}?tenant=nobody")[0] == 404
         two.kill()
         answers = []
 

@@ -272,7 +272,7 @@ def test_the_roles_themselves_run_over_sasl_and_tls(secured, certificates, uniqu
         until(lambda: len((worker.get("/v1/workflows")[1] or {"items": []})["items"]) == 2, "both workflows are there")
         arguments = ("--everything", "--name", "tls", "--purpose", "a test", "--id", app, "--url", worker.url)
         command(settings, "replay", "start", *arguments, "--wait")
-        assert worker.get(f"/v1/replays/{app}")[1]["state"] == "COMPLETED"
+        assert worker.answer(f"/v1/replays/{app}")[1]["state"] == "COMPLETED"
         assert worker.stop() == 0
         assert investigator.stop() == 0
     assert PASSWORD not in worker.log.read_text() + investigator.log.read_text()
