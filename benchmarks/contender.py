@@ -61,8 +61,8 @@ async def measure(contender: Contender, source: Source, seconds: float) -> Rate:
     async with AsyncExitStack() as stack:
         group, log, command, environment = await _prepare(contender, source, stack)
         watch = Watch(source.broker, group, source.topic, source.partitions)
-        async with running(command, log, environment) as process:
-            await watch.follow(process.pid, lambda seen: _enough(seen, contender.warm_up_s, seconds, end))
+        async with running(command, log, environment) as program:
+            await watch.follow(program.pid, lambda seen: _enough(seen, contender.warm_up_s, seconds, end))
         try:
             return rate(watch.samples, contender.warm_up_s, end)
         except NotMeasurable as exc:

@@ -40,10 +40,10 @@ async def memory(events: int, results: Results, progress: Progress) -> None:
         partitions = deployment.settings.partitions
         with progress.counting(f"writing {events:,} events", events) as moved:
             await fill(broker.bootstrap, topic, partitions, workload("1KB", events), moved)
-        async with ready_worker(deployment) as process:
+        async with ready_worker(deployment) as program:
             watch = Watch(broker, deployment.settings.app_id, topic, partitions)
             with progress.waiting(f"memory: folding {events:,} events"):
-                await watch.follow(process.pid, lambda seen: bool(seen) and seen[-1].committed >= events)
+                await watch.follow(program.pid, lambda seen: bool(seen) and seen[-1].committed >= events)
     found = at_marks(watch.samples, marks)
     detail = {
         "peak_rss_mb": round(max(sample.rss for sample in watch.samples) / 2**20),

@@ -9,7 +9,6 @@ import shutil
 import sys
 import tempfile
 import time
-from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 import aiohttp
 
-from benchmarks.process import ProgramFailed, running, tail
+from benchmarks.process import Program, ProgramFailed, running, tail
 from replayer.deployment import topics
 from replayer.kafka.admin import LogAdmin
 from replayer.kafka.ports import free_port
@@ -56,8 +55,7 @@ async def deployed(bootstrap: str, name: str, **settings: Any) -> AsyncIterator[
         data_dir=directory / "data",
         web_port=free_port("127.0.0.1"),
         log_format="json",
-        log_level="WARNING",  # so that the end of the log says why it ended
-        **settings,
+        **{"log_level": "WARNING", **settings},  # so that the end of the log says why it ended
     )
     try:
         async with LogAdmin(told.brokers) as admin:
@@ -68,17 +66,17 @@ async def deployed(bootstrap: str, name: str, **settings: Any) -> AsyncIterator[
 
 
 @contextlib.asynccontextmanager
-async def ready_worker(deployment: Deployment) -> AsyncIterator[Process]:
-    """The worker's process, once /readyz says so. Raises ProgramFailed where it does not."""
-    async with running(COMMAND, deployment.log, deployment.environment()) as process:
-        await _ready(deployment, process)
-        yield process
+async def ready_worker(deployment: Deployment) -> AsyncIterator[Program]:
+    """The worker, once /readyz says so. Raises ProgramFailed where it does not."""
+    async with running(COMMAND, deployment.log, deployment.environment()) as program:
+        await _ready(deployment, program)
+        yield program
 
 
-async def _ready(deployment: Deployment, process: Process) -> None:
+async def _ready(deployment: Deployment, program: Program) -> None:
     deadline = time.monotonic() + _READY_S
     async with aiohttp.ClientSession() as session:
-        while time.monotonic() < deadline and process.returncode is None:
+        while time.monotonic() < deadline and not program.ended:
             with contextlib.suppress(aiohttp.ClientError):
                 async with session.get(f"{deployment.settings.url}/readyz") as answer:
                     if answer.status == 200:

@@ -32,16 +32,7 @@ class Child:
         with log_file.open("ab") as log:
             # A session of its own: Ctrl-C reaches the demo, which then ends its children in order.
             self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-I",
-                    "-S",
-                    str(Path(watchdog.__file__)),
-                    sys.executable,
-                    "-m",
-                    "replayer.cli",
-                    *arguments,
-                ],
+                watchdog.guarded(sys.executable, "-m", "replayer.cli", *arguments),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

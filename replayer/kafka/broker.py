@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import uuid
@@ -226,11 +225,11 @@ class EmbeddedBroker:
             )
 
     def _launch(self, command: list[str], lock: int) -> None:
-        delete = ["--delete", str(self._directory())] if self.temporary else []
+        delete = str(self._directory()) if self.temporary else ""
         with self.log_file.open("ab") as log:
             # A session of its own: Ctrl-C reaches whoever started us, who then stops things in the right order.
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(Path(watchdog.__file__)), *delete, *command],
+                watchdog.guarded(*command, delete=delete),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -17,6 +17,11 @@ import threading
 PR_SET_PDEATHSIG = 1
 
 
+def guarded(*command: str, delete: str = "") -> list[str]:
+    """The command line that runs `command` below a watchdog; give it a pipe as stdin and one as stdout."""
+    return [sys.executable, "-I", "-S", __file__, *(["--delete", delete] if delete else []), *command]
+
+
 def _die_with_me() -> None:
     import ctypes
 
