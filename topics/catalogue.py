@@ -35,13 +35,13 @@ class Topic:
     retention_ms: int = 30 * DAY_MS
     delete_retention_ms: int | None = None
     max_message_bytes: int = DEFAULT_MAX_RECORD_BYTES + FRAMING_BYTES
-    timestamp_type: Literal["LogAppendTime", "CreateTime"] = "LogAppendTime"
 
     def config(self) -> dict[str, str]:
         """The topic's settings in Kafka's own names."""
         settings = {
             "cleanup.policy": self.cleanup_policy,
-            "message.timestamp.type": self.timestamp_type,
+            # No producer's clock decides anything. Changelogs too: a broker may refuse what a fast clock dates ahead.
+            "message.timestamp.type": "LogAppendTime",
             "max.message.bytes": str(self.max_message_bytes),
         }
         if self.cleanup_policy == "delete":
@@ -112,7 +112,6 @@ def changelog(app_id: str, table: str, partitions: int = DEFAULT_PARTITIONS) -> 
         retention_ms=FOREVER,
         delete_retention_ms=CHANGELOG_DELETE_RETENTION_MS,
         max_message_bytes=DEFAULT_MAX_RECORD_BYTES + FRAMING_BYTES + CONTEXT_BYTES,
-        timestamp_type="CreateTime",
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import NewTopic
 from aiokafka.errors import NonEmptyGroup
 from aiokafka.structs import OffsetAndMetadata
 
@@ -44,7 +45,9 @@ async def test_the_catalogue_is_made_once_and_then_is_as_it_should_be(admin, cat
 
 async def test_what_differs_on_the_cluster_is_told(admin, catalogue, unique):
     first, second, *_ = catalogue
-    await admin.create([first, replace(second, partitions=3, timestamp_type="CreateTime")])
+    await admin.create([first])
+    await admin._admin.create_topics([NewTopic(second.name, 3, 1)])  # with the cluster's own defaults
+    await admin._await_leaders([second.name])
     found = await admin.check([first, second], {first.name, second.name})
     assert any("partitions" in sentence for sentence in found)
     assert any(f"{second.name} has message.timestamp.type=CreateTime" in sentence for sentence in found)

@@ -34,7 +34,7 @@ def test_a_source_is_as_sensitive_as_its_most_sensitive_field() -> None:
 
 
 def test_append_time_and_room_for_the_context() -> None:
-    for topic in TOPICS:
+    for topic in (*TOPICS, changelog("app", "timelines")):
         assert topic.config()["message.timestamp.type"] == "LogAppendTime"
     for source in SOURCES:
         assert source.max_message_bytes > DEFAULT_MAX_RECORD_BYTES  # a record of the limit's size gets in
