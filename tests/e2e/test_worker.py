@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from replayer.kafka.admin import LogAdmin
 from replayer.kafka.partitioner import partition_of
@@ -30,6 +31,7 @@ from topics.families.policy import PolicyEvaluated
 
 pytestmark = pytest.mark.broker
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CANARY = b"canary-4f1c-do-not-tell"
 Sent = tuple[str, bytes | None, bytes | None, int | None]  # topic, key, value, partition
 At = tuple[str, int, int]
@@ -48,17 +50,52 @@ def policy(workflow: str, event: str, tenant: str = "acme") -> bytes:
 
 
 async def publish(broker: str, records: Sequence[Sent]) -> list[At]:
-    """One after the other, so that what is behind a bad record in its partition is really behind it."""
+    """One after the other, so that what is behind a bad record in its partition is really behind it.
+
+    Each claims to be of 1970 or of 2100, in turn: only the log's own clock may be believed.
+    """
+    claims = cycle((1, 4_102_444_800_000))
     producer = AIOKafkaProducer(bootstrap_servers=broker, max_request_size=2 << 20)
     await producer.start()
     try:
         return [
             (topic, done.partition, done.offset)
             for topic, key, value, partition in records
-            for done in [await producer.send_and_wait(topic, value, key, partition)]
+            for done in [await producer.send_and_wait(topic, value, key, partition, next(claims))]
         ]
     finally:
         await producer.stop()
+
+
+async def append_times(broker: str, where: Sequence[At]) -> dict[At, int]:
+    """When the log says it got each of these records (ms), as a plain consumer reads it."""
+    firsts: dict[TopicPartition, int] = {}
+    for topic, partition, offset in where:
+        tp = TopicPartition(topic, partition)
+        firsts[tp] = min(offset, firsts.get(tp, offset))
+    found: dict[At, int] = {}
+    consumer = AIOKafkaConsumer(bootstrap_servers=broker)
+    await consumer.start()
+    try:
+        consumer.assign(list(firsts))
+        for tp, offset in firsts.items():
+            consumer.seek(tp, offset)
+        async with asyncio.timeout(60):
+            while not set(where) <= found.keys():
+                for records in (await consumer.getmany(timeout_ms=200)).values():
+                    found |= {(record.topic, record.partition, record.offset): record.timestamp for record in records}
+    finally:
+        await consumer.stop()
+    return found
+
+
+def assert_commit_times(items: Sequence[dict[str, Any]], times: Mapping[At, int]) -> None:
+    """An event's commit_ts is its append time, or a microsecond after the event folded before it if that is later."""
+    latest_us = 0
+    for item in sorted(items, key=lambda item: str(item["commit_ts"])):
+        at = item["position"]
+        latest_us = max(times[at["topic"], at["partition"], at["offset"]] * 1000, latest_us + 1)
+        assert (datetime.fromisoformat(item["commit_ts"]) - EPOCH) // timedelta(microseconds=1) == latest_us
 
 
 async def dead_letters(broker: str) -> dict[At, list[tuple[bytes | None, dict[str, bytes]]]]:
@@ -184,7 +221,7 @@ def test_two_workers_answer_as_one_and_the_same_id_in_two_tenants_is_two_workflo
         INSTANCE_ID="two",
     )
     command(settings, "topics", "create")
-    asyncio.run(publish(broker, records))
+    times = asyncio.run(append_times(broker, asyncio.run(publish(broker, records))))
     one, two = Role("worker", settings, tmp_path / "one"), Role("worker", other, tmp_path / "two")
 
     def listed(role: Role, tenant: str) -> list[tuple[str, int]] | None:
@@ -211,6 +248,7 @@ def test_two_workers_answer_as_one_and_the_same_id_in_two_tenants_is_two_workflo
                     assert status == 200
                     ids = Counter(item["event_id"] for item in body["items"])
                     assert ids == Counter(["e0", "e1", "e2"] + (["more"] if events == 4 else []))
+                    assert_commit_times(body["items"], times)
         assert one.answer(f"/v1/workflows/{workflows[0]}?tenant=nobody")[0] == 404
         two.kill()
         answers = []
