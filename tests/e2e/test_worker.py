@@ -82,8 +82,9 @@ async def append_times(broker: str, where: Sequence[At]) -> dict[At, int]:
             consumer.seek(tp, offset)
         async with asyncio.timeout(60):
             while not set(where) <= found.keys():
-                for records in (await consumer.getmany(timeout_ms=200)).values():
-                    found |= {(record.topic, record.partition, record.offset): record.timestamp for record in records}
+                for tp, records in (await consumer.getmany(timeout_ms=200)).items():
+                    assert {record.timestamp_type for record in records} <= {1}, "not the log's own time"
+                    found |= {(*tp, record.offset): record.timestamp for record in records}
     finally:
         await consumer.stop()
     return found
