@@ -83,6 +83,24 @@ class Metrics:
             registry=registry,
         )
 
+        self._lag = Gauge(
+            "replayer_lag",
+            "Offsets between the end of a source (read_committed) and what its table has taken up, for the partitions "
+            "this process owns; the batch under way counts as taken up. Asked every 5 s, absent where it is not known.",
+            ["table", "topic", "partition"],
+            registry=registry,
+        )
+
+        # Group
+        self._rebalances = Counter(
+            "replayer_rebalances",
+            "Times this process was told its partitions: once in each rebalance of its group.",
+            registry=registry,
+        )
+        self._generation = Gauge(
+            "replayer_generation", "The group's generation as of the last of these.", registry=registry
+        )
+
         # Recovery
         self._recovered = Counter(
             "replayer_recovered_rows", "Rows read back from a changelog.", ["table"], registry=registry
@@ -100,6 +118,12 @@ class Metrics:
         )
         self._request_s = Histogram(
             "replayer_request_seconds", "Time to answer.", ["operation"], buckets=_SECONDS, registry=registry
+        )
+        self._forwarded = Counter(
+            "replayer_forwarded_requests",
+            "Questions put to the worker that owns the partition, by the HTTP status of its answer (none: no answer).",
+            ["operation", "status"],
+            registry=registry,
         )
         self._rate_limited = Counter(
             "replayer_rate_limited_requests", "Requests refused because their caller made too many.", registry=registry
@@ -151,12 +175,27 @@ class Metrics:
         """Rows came back from the changelog."""
         self._recovered.labels(table).inc(rows)
 
+    def assigned(self, generation: int) -> None:
+        """The group has told this process its partitions."""
+        self._rebalances.inc()
+        self._generation.set(generation)
+
+    def lag(self, lags: Mapping[tuple[str, str, int], int]) -> None:
+        """Lag by (table, topic, partition): all that is known now. What was known before is forgotten."""
+        self._lag.clear()
+        for labels, offsets in lags.items():
+            self._lag.labels(*labels).set(offsets)
+
     def answered(self, operation: str, status: int, seconds: float) -> None:
         """A request was answered."""
         self._requests.labels(operation, status).inc()
         self._request_s.labels(operation).observe(seconds)
         if status == 429:
             self._rate_limited.inc()
+
+    def forwarded(self, operation: str, status: int | None) -> None:
+        """Another worker was asked; `status` None: it did not answer."""
+        self._forwarded.labels(operation, "none" if status is None else status).inc()
 
 
 def _reason(headers: Sequence[tuple[str, bytes]]) -> str:

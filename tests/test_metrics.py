@@ -59,6 +59,18 @@ def test_what_goes_wrong_is_counted():
     assert of(metrics, "replayer_recovered_rows_total", table="t") == 1000
 
 
+def test_the_group_and_the_lag_as_it_is_known_now():
+    metrics = Metrics()
+    metrics.assigned(4)
+    metrics.assigned(6)
+    assert of(metrics, "replayer_rebalances_total") == 2
+    assert of(metrics, "replayer_generation") == 6
+    metrics.lag({("t", "a", 0): 5, ("t", "a", 1): 0})
+    metrics.lag({("t", "a", 1): 7})
+    assert of(metrics, "replayer_lag", table="t", topic="a", partition="1") == 7
+    assert of(metrics, "replayer_lag", table="t", topic="a", partition="0") is None, "another worker's by now"
+
+
 def test_answers_and_refusals():
     metrics = Metrics()
     metrics.answered("list_workflows", 200, 0.02)
@@ -66,6 +78,10 @@ def test_answers_and_refusals():
     assert of(metrics, "replayer_requests_total", operation="list_workflows", status="200") == 1
     assert of(metrics, "replayer_rate_limited_requests_total") == 1
     assert of(metrics, "replayer_request_seconds_count", operation="list_workflows") == 2
+    metrics.forwarded("timeline", 404)
+    metrics.forwarded("timeline", None)
+    assert of(metrics, "replayer_forwarded_requests_total", operation="timeline", status="404") == 1
+    assert of(metrics, "replayer_forwarded_requests_total", operation="timeline", status="none") == 1
 
 
 def test_each_process_can_be_told_apart_and_watched():

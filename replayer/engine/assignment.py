@@ -82,6 +82,7 @@ class Assignment:
             engine.changelogs.forget()
             await self._look_at_state()
             self._generation = generation
+            engine.metrics.assigned(generation)
             log.info("assigned", generation=generation, partitions=len(lanes))
 
     async def _start_producers(self, lanes: list[Lane]) -> bool:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from aiokafka.errors import ConsumerStoppedError
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode import Service
@@ -22,6 +22,9 @@ from replayer.logs import spoken
 
 if TYPE_CHECKING:
     from replayer.engine.engine import Engine
+
+
+_ASK_S = 1.0
 
 
 class BatchConsumer(driver.Consumer):
@@ -95,6 +98,10 @@ class BatchConsumer(driver.Consumer):
     async def _housekeep(self) -> None:
         await self.engine.housekeep()
 
+    @Service.task
+    async def _measure(self) -> None:
+        await self.engine.measure()
+
     async def on_stop(self) -> None:
         await self.engine.stop()
         await super().on_stop()
@@ -128,6 +135,21 @@ class BatchConsumer(driver.Consumer):
 
     async def committed(self, tps: Iterable[TP]) -> Mapping[TP, int | None]:
         return await self._thread.committed(tps)
+
+    async def ends(self, tps: Collection[TP]) -> Mapping[TP, int]:
+        """Where these logs end (read_committed); empty where the broker does not say at once."""
+
+        async def ask() -> Mapping[TP, int]:
+            # Bounded: seeks and the question for membership wait for the same two places in the thread.
+            async with asyncio.timeout(_ASK_S):
+                found: Mapping[TP, int] = await self._thread._ensure_consumer().end_offsets(list(tps))
+                return found
+
+        try:
+            answer: Mapping[TP, int] = await self._thread.call_thread(ask)
+        except (KafkaError, TimeoutError):
+            return {}
+        return answer
 
     async def commit_offsets(self, offsets: Mapping[TP, int]) -> bool:
         """At-least-once only: exactly-once commits in its transactions."""

@@ -34,6 +34,7 @@ log = structlog.get_logger(__name__)
 _RECOVERY_BATCHES = 8
 
 _LOOK_S = 1.0
+_MEASURE_S = 5.0
 _TOUCH_S = 30.0
 
 
@@ -166,6 +167,24 @@ class Engine:
                     for name in self.specs:
                         mine = self.actives() | self.standbys()
                         self.store(name).touch({tp.partition for tp in mine if tp.topic == self.changelog(name)})
+
+    async def measure(self) -> None:
+        """Runs as long as the consumer."""
+        while True:
+            await asyncio.sleep(_MEASURE_S)
+            await self.measure_lag()
+
+    async def measure_lag(self) -> None:
+        """How far the ends of the sources are beyond what the tables have taken up; nothing of what is not known."""
+        sources = {tp for lane in self._assignment for tp in lane.next_offsets}
+        ends = await self.consumer.ends(sources) if sources else {}
+        lags = {
+            (lane.table, tp.topic, tp.partition): max(0, ends[tp] - offset)
+            for lane in self._assignment
+            for tp, offset in lane.next_offsets.items()
+            if tp in ends
+        }
+        self.metrics.lag(lags)
 
     def _look(self) -> None:
         if self.app.should_stop:

@@ -11,7 +11,7 @@ from aiohttp import web
 from yarl import URL
 
 from replayer.core.outcome import Rows
-from replayer.serve.ports import Tables
+from replayer.serve.ports import Tables, WebMetrics
 from replayer.serve.problems import RETRY_AFTER_S, Problem, bad_query, unavailable
 
 log = structlog.get_logger(__name__)
@@ -88,8 +88,8 @@ def locate(tables: Tables, table: str, partition: int, *, forwarded: bool) -> Ro
 class Peers:
     """Asks other workers. Open while the web server runs; a peer must answer within `timeout_s`."""
 
-    def __init__(self, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
+    def __init__(self, timeout_s: float, metrics: WebMetrics) -> None:
+        self._timeout_s, self._metrics = timeout_s, metrics
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
@@ -112,14 +112,17 @@ class Peers:
         headers = {HOP: "1", PARTITIONS: ",".join(map(str, partitions))}
         if authorization := request.headers.get("Authorization"):
             headers["Authorization"] = authorization
+        operation = request.match_info.route.name or "unknown"
         # Joined as text, not resolved as a reference: a path like //host/ must not choose the server.
         url = URL(owner.rstrip("/") + request.rel_url.raw_path_qs, encoded=True)
         try:
             async with session.get(url, headers=headers, allow_redirects=False) as answer:
                 body = await answer.read()
                 passed = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
+                self._metrics.forwarded(operation, answer.status)
                 return Answer(answer.status, passed, body)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._metrics.forwarded(operation, None)
             log.warning("a peer did not answer", owner=owner, partitions=list(partitions), error=type(error).__name__)
             raise unavailable(
                 f"The worker that owns partition {', '.join(map(str, partitions))} does not answer; "

@@ -73,3 +73,7 @@ class WebMetrics(Protocol):
     def answered(self, operation: str, status: int, seconds: float, /) -> None:
         """One answer. `operation` is an operation's name or `unknown`: callers cannot add to the series."""
         ...
+
+    def forwarded(self, operation: str, status: int | None, /) -> None:
+        """Another worker was asked and answered with this status; None: it did not answer."""
+        ...

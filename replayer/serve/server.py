@@ -77,7 +77,7 @@ def attach(
     faust_app.web.blueprints = BlueprintManager([])  # / and whatever a later Faust adds
     site = Site(
         tables=tables,
-        peers=Peers(settings.forward_timeout_s),
+        peers=Peers(settings.forward_timeout_s, metrics),
         settings=settings,
         metrics=metrics,
         document=_described(tuple(operation.name for operation in operations), bool(settings.tokens)),

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from replayer.kafka.ports import free_port
 
 HOST = "127.0.0.1"
@@ -72,6 +74,13 @@ class Role:
 
         until(answered, f"an answer to {path}")
         return answers[-1]
+
+    def metrics(self, name: str, **labels: str) -> list[float]:
+        """The values of these samples in /metrics, of whatever other labels."""
+        with urllib.request.urlopen(self.url + "/metrics", timeout=20) as response:
+            families = text_string_to_metric_families(response.read().decode())
+            samples = [sample for family in families for sample in family.samples if sample.name == name]
+        return [sample.value for sample in samples if labels.items() <= sample.labels.items()]
 
     def kill(self) -> None:
         """kill -9."""

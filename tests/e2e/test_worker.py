@@ -251,6 +251,16 @@ def test_two_workers_answer_as_one_and_the_same_id_in_two_tenants_is_two_workflo
                     assert ids == Counter(["e0", "e1", "e2"] + (["more"] if events == 4 else []))
                     assert_commit_times(body["items"], times)
         assert one.answer(f"/v1/workflows/{workflows[0]}?tenant=nobody")[0] == 404
+
+        def caught_up() -> bool:
+            lags = one.metrics("replayer_lag") + two.metrics("replayer_lag")
+            return len(lags) == DEFAULT_PARTITIONS * (len(SOURCES) + 2) and not any(lags)
+
+        until(caught_up, "each partition of each source has its lag, and none")
+        until(lambda: one.metrics("replayer_generation") == two.metrics("replayer_generation"), "one generation")
+        assert all(role.metrics("replayer_rebalances_total")[0] >= 1 for role in (one, two))
+        forwarded = [role.metrics("replayer_forwarded_requests_total", operation="timeline") for role in (one, two)]
+        assert sum(map(sum, forwarded)) > 0, "one of the two does not own it"
         two.kill()
         answers = []
 

@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,7 @@ class Measures(NoMeasures):
 
     def __init__(self) -> None:
         self.seen: dict[str, int] = {}
+        self.lags: dict[tuple[str, str, int], int] = {}
 
     def _count(self, name: str, by: int = 1) -> None:
         self.seen[name] = self.seen.get(name, 0) + by
@@ -86,6 +87,9 @@ class Measures(NoMeasures):
 
     def recovered(self, table: str, rows: int) -> None:
         self._count("recovered", rows)
+
+    def lag(self, lags: Mapping[tuple[str, str, int], int]) -> None:
+        self.lags = dict(lags)
 
 
 def look(rows: Rows) -> dict[str, Any]:

@@ -58,6 +58,9 @@ class Cluster:
     async def highwaters(self, *tps):
         return {tp: len(self.changelog) if tp.topic.endswith("changelog") else self.logs[tp].end for tp in tps}
 
+    async def ends(self, tps):
+        return await self.highwaters(*tps)
+
     async def earliest_offsets(self, *tps):
         return dict.fromkeys(tps, 0)
 

@@ -68,6 +68,22 @@ async def test_lanes_are_open_from_recovery_to_revocation(stage):
     assert not stage.made[0].started
 
 
+async def test_lag_is_known_of_what_is_owned(stage):
+    async def measured():
+        await stage.engine.measure_lag()
+        return stage.engine.metrics.lags
+
+    assert await measured() == {}
+    await stage.open()
+    assert await measured() == {(TABLE, "a", 0): 6}
+    for batch in stage.cluster.fetch(A, count=4):
+        stage.engine.deliver(batch)
+    await until(lambda: stage.cluster.offsets.get(A) == 4, what="the records are folded")
+    assert await measured() == {(TABLE, "a", 0): 2}
+    await stage.engine.close_lanes()
+    assert await measured() == {}
+
+
 async def test_called_twice_the_second_generation_stands(stage):
     await stage.open(1)
     await stage.open(2)

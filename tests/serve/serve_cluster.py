@@ -115,10 +115,15 @@ class CountingMetrics(Metrics):
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[tuple[str, int]] = []
+        self.asked: list[tuple[str, int | None]] = []
 
     def answered(self, operation: str, status: int, seconds: float) -> None:
         super().answered(operation, status, seconds)
         self.seen.append((operation, status))
+
+    def forwarded(self, operation: str, status: int | None) -> None:
+        super().forwarded(operation, status)
+        self.asked.append((operation, status))
 
 
 @dataclass

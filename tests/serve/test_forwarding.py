@@ -52,6 +52,8 @@ async def test_every_worker_gives_the_same_answer(cluster: Cluster, path: str) -
     assert len({(reply.status, reply.body, reply.headers["Content-Type"]) for reply in replies}) == 1
     assert replies[0].status == (404 if "noth" in path or "nobody" in path else 200)
     assert all(reply.headers["X-Content-Type-Options"] == "nosniff" for reply in replies)
+    asked = sorted([status for _, status in worker.metrics.asked] for worker in workers)
+    assert asked == [[], [replies[0].status], [replies[0].status]], "each but the owner asked once, and counted it"
 
 
 async def test_pages_may_come_from_any_worker(cluster: Cluster) -> None:
@@ -137,6 +139,7 @@ async def test_an_owner_that_is_gone(cluster: Cluster) -> None:
     _, (other, _) = owner_and_others(await three(cluster))
     other.tables.believes[partition_of("w-1")] = f"http://127.0.0.1:{free_port()}"
     again_in(await other.get(PATHS[0]))
+    assert other.metrics.asked == [("workflow", None)]
 
 
 async def test_an_owner_that_hangs(cluster: Cluster) -> None:
