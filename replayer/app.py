@@ -26,7 +26,7 @@ from replayer.metrics import Metrics
 from replayer.owned import OwnedTables
 from replayer.serve import server
 from replayer.serve.routes import PROBES
-from replayer.settings import Settings
+from replayer.settings import Settings, SettingsError
 from replayer.startup import CannotStart, before_start, own_directory
 from topics.bounds import Limits
 
@@ -86,12 +86,15 @@ def create_investigator(settings: Settings, metrics: Metrics) -> Engine:
 
 
 def run_worker(settings: Settings) -> int:
-    """Run a worker until SIGTERM or Ctrl-C. Exit code 0 then, 1 after a failure, whose sentence is in the log."""
+    """Run a worker until SIGTERM or Ctrl-C. Exit code 0 then, 1 after a failure, whose sentence is in the log.
+
+    Raises SettingsError where a setting is missing or cannot be used.
+    """
     return _run(settings, "worker", settings.instance_dir, create_worker)
 
 
 def run_investigator(settings: Settings) -> int:
-    """Run an investigator until SIGTERM or Ctrl-C. Exit codes as of a worker."""
+    """Run an investigator until SIGTERM or Ctrl-C. Exit codes and errors as of a worker."""
     return _run(settings, "investigator", _investigator_dir(settings), create_investigator)
 
 
@@ -101,13 +104,22 @@ def _investigator_dir(settings: Settings) -> Path:
 
 def _run(settings: Settings, role: str, directory: Path, create: Callable[[Settings, Metrics], Engine]) -> int:
     logs.set_up(settings.log_level, settings.log_format)
-    log.info("starting", role=role, app_id=settings.app_id, instance=settings.instance, url=settings.url)
     try:
+        log.info(
+            "starting",
+            role=role,
+            brokers=settings.brokers,
+            app_id=settings.app_id,
+            instance=settings.instance,
+            url=settings.url,
+        )
         with ExitStack() as held:
             held.enter_context(own_directory(directory))
             if not before_start(settings.web_host, settings.web_port, lambda: _cluster_is_fit(settings)):
                 return 0
             return run(create(settings, Metrics()))
+    except SettingsError:
+        raise  # the command line tells of these, in one way for all commands
     except ReplayerError as exc:
         log.critical("cannot start", reason=str(exc))
         return 1

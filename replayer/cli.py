@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError, UnknownCommandError
+from cyclopts import App, CycloptsError, UnknownCommandError, UnusedCliTokensError
 
 from replayer.commands import failures, output
 from replayer.commands.failures import Exit
@@ -66,13 +66,17 @@ def application(arguments: Sequence[str] = ()) -> App:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (default: the process's own) and return its exit code. Raises nothing."""
     words = sys.argv[1:] if arguments is None else list(arguments)
+    if not all(map(_spelled, words)):
+        output.complain("An argument is no UTF-8 text: everything that replayer is told goes into JSON.")
+        return Exit.USAGE
     try:
         code = application(words)(
             words, exit_on_error=False, print_error=False, help_on_error=False, result_action="return_value"
         )
         sys.stdout.flush()
     except CycloptsError as refused:
-        output.complain(f"{_refusal(refused, words)} `replayer --help` says more.")
+        said = " ".join(["replayer", *_command(words), "--help"])
+        output.complain(f"{_refusal(refused, words)} `{said}` says more.")
         return Exit.USAGE
     except ReplayerError as failure:
         output.complain(str(failure))
@@ -99,11 +103,34 @@ def _version() -> str:
 def _refusal(refused: CycloptsError, words: Sequence[str]) -> str:
     """Why a command line is refused, as one sentence."""
     if isinstance(refused, UnknownCommandError):  # its own text would import every command
-        spoken = " ".join(words[:2] if words[0] in GROUPS else words[:1])
-        near = difflib.get_close_matches(spoken, [*GROUPS, *(known for known, _, _ in COMMANDS)], 1)
+        group = _command(words)
+        spoken = " ".join(words[: len(group) + 1]).strip() or "without a name"
+        known = [known for known, _, _ in COMMANDS if known.split()[: len(group)] == group]
+        near = difflib.get_close_matches(spoken, known if group else [*GROUPS, *known], 1)
+        if not near and group:
+            return f"There is no command {spoken}; there are {', '.join(known)}."
         return f"There is no command {spoken}" + (f"; did you mean {near[0]}?" if near else ".")
+    if isinstance(refused, UnusedCliTokensError):
+        return f"{' '.join(refused.unused_tokens or ())}: one word or more too many."
     line = " ".join(str(refused).split())
     return line if line.endswith((".", "?", "!")) else f"{line}."
+
+
+def _command(words: Sequence[str]) -> list[str]:
+    """The words that name a command, or a group of them; none where they name nothing."""
+    for count in (2, 1):
+        spoken = " ".join(words[:count])
+        if spoken in GROUPS or any(spoken == known for known, _, _ in COMMANDS):
+            return list(words[:count])
+    return []
+
+
+def _spelled(word: str) -> bool:
+    try:
+        word.encode()
+    except UnicodeEncodeError:  # bytes that were no UTF-8 stand in argv as surrogates
+        return False
+    return True
 
 
 def _where(error: BaseException) -> str:

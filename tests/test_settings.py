@@ -110,6 +110,13 @@ def test_a_file_that_is_wrong_is_named(monkeypatch, tmp_path):
     file.write_text("web_port = ")
     with pytest.raises(SettingsError, match="not valid TOML"):
         load()
+    file.write_bytes(b"\xff")
+    with pytest.raises(SettingsError, match="not valid TOML"):
+        load()
+    for wrong, named in (("tokens_file = 5", "TOKENS_FILE"), (f'tokens = 5\ntokens_file = "{file}"', "TOKENS")):
+        file.write_text(wrong)
+        with pytest.raises(SettingsError, match=f"REPLAYER_{named}: "):
+            load()
     file.write_text("web_prot = 1")
     with pytest.raises(SettingsError, match="web_prot: no such setting"):
         load()

@@ -60,9 +60,13 @@ def start(
     command = _command(
         workflow, tenant, everything, since, until, name, purpose, replay_id, requester, rate, keep_group
     )
+    asked = views(url) if wait else None  # refused before anything is sent
     asyncio.run(_send(settings, command))
-    if wait:
-        return _report(follow(views(url), command.replay_id), json)
+    if asked is not None:
+        try:
+            return _report(follow(asked, command.replay_id), json)
+        except CommandFailed as failed:
+            raise CommandFailed(f"Replay {command.replay_id} was asked for, but: {failed}", failed.code) from None
     if json:
         output.say_json({"replay_id": command.replay_id, "command_id": command.command_id})
     else:
@@ -133,6 +137,8 @@ def _command(
 
     if bool(workflows) == everything:
         raise CommandFailed("Say what to replay: --workflow ID (with --tenant), or --everything.", Exit.USAGE)
+    if everything and tenant is not None:
+        raise CommandFailed("--tenant goes with --workflow: --everything is of all tenants.", Exit.USAGE)
     if workflows and tenant is None:
         raise CommandFailed("--tenant: a workflow id means something only within its tenant.", Exit.USAGE)
     now = datetime.now(UTC)
@@ -160,7 +166,9 @@ def _command(
         )
     except ValidationError as refused:
         problem = refused.errors(include_url=False, include_input=False, include_context=False)[0]
-        raise CommandFailed(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}.", Exit.USAGE) from None
+        # Without a place: a rule between --since and --until, the only fields that have one.
+        where = ".".join(map(str, problem["loc"])) or "--since and --until"
+        raise CommandFailed(f"{where}: {problem['msg'].removeprefix('Value error, ')}.", Exit.USAGE) from None
 
 
 def _utc(moment: datetime | None) -> datetime | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from replayer.commands import output
 from replayer.commands.failures import CommandFailed, Exit
@@ -32,7 +33,9 @@ def investigator(*, broker: Broker = None, port: WebPort = None, data_dir: DataD
 
 def broker(
     *,
-    port: Annotated[int, Parameter(help="where clients connect; 0 picks a free port")] = 9092,
+    port: Annotated[
+        int, Parameter(validator=Number(gte=0, lte=65_535), help="where clients connect; 0 picks a free port")
+    ] = 9092,
     data_dir: Annotated[
         Path | None, Parameter(help="keep the data here; without it, it is thrown away at the end")
     ] = None,

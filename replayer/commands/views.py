@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping
 from http.client import HTTPException
@@ -35,8 +36,10 @@ class Views:
     """
 
     def __init__(self, url: str, *, patience_s: float = 15.0, timeout_s: float = 30.0) -> None:
-        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
-            raise CommandFailed(f"--url: {url} is no http://host:port of a worker.", Exit.USAGE)
+        if not _is_base(url):
+            raise CommandFailed(
+                f"{url} is no http://host:port of a worker: give one with --url, or as REPLAYER_WEB_URL.", Exit.USAGE
+            )
         self.url = url.rstrip("/")
         self._patience_s, self._timeout_s = patience_s, timeout_s
         # No proxy: workers are asked directly, as they ask each other.
@@ -74,6 +77,11 @@ class Views:
     def _ask(self, target: str) -> Any:
         headers = {"Accept": "application/json"}
         if token := API_TOKEN.read():
+            if not re.fullmatch(r"[!-~]+", token):  # a line break left by an editor, say; it must not be quoted
+                raise CommandFailed(
+                    f"{API_TOKEN.name} holds no token: only printable ASCII without spaces goes into a header.",
+                    Exit.USAGE,
+                )
             headers["Authorization"] = f"Bearer {token}"
         try:
             with self._opener.open(Request(target, headers=headers), timeout=self._timeout_s) as answer:  # noqa: S310
@@ -91,6 +99,15 @@ class Views:
             raise ConnectionError("it hung up") from None
         except (ValueError, OSError, HTTPException):
             raise CommandFailed(f"What answers at {self.url} is no replayer worker: it sends no JSON.") from None
+
+
+def _is_base(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # brackets that do not close, a port that is no number
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0 and not re.search(r"\s", url)
 
 
 def _refusal(status: int, body: bytes, url: str) -> CommandFailed:

@@ -28,8 +28,9 @@ def load(**overrides: Any) -> Settings:
     given = {name: value for name, value in overrides.items() if value is not None}
     file, environment = _file(), _environment()
     values = {**file, **environment, **given}
-    if values.get("tokens_file"):
-        values["tokens"] = [*values.get("tokens", ()), *_tokens(Path(values["tokens_file"]))]
+    named, tokens = values.get("tokens_file"), values.get("tokens", ())
+    if named and isinstance(named, str | Path) and isinstance(tokens, list | tuple):  # else the table refuses them
+        values["tokens"] = [*tokens, *_tokens(Path(named))]
     try:
         settings = Settings(**values)
     except ValidationError as error:
@@ -70,7 +71,7 @@ def _file() -> dict[str, Any]:
             values = tomllib.load(file)
     except OSError as error:
         raise SettingsError(f"{CONFIG.name} names {named}, which cannot be read ({error.strerror}).") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{CONFIG.name} names {named}, which is not valid TOML: {error}.") from error
     strange = sorted(set(values) - set(Settings.model_fields))
     if strange:

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from replayer.cli import COMMANDS, main
+from replayer.commands import replay
 from tests.cli.running import Command, sentence
 from topics.catalogue import TOPICS
 from topics.registry import EVENT_TYPES
@@ -50,17 +51,46 @@ def test_every_command_explains_itself() -> None:
         assert f"Usage: replayer {words}" in done.stdout
 
 
+STARTED = ["replay", "start", "--name", "n", "--purpose", "p", "--everything"]
+
+
+@pytest.mark.parametrize("words", [words for words, _, _ in COMMANDS])
+def test_an_option_that_no_command_has_is_a_sentence_that_names_the_commands_own_help(
+    words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    needed = ["--name", "n", "--purpose", "p"] if words == "replay start" else []
+    assert main([*words.split(), *needed, "--bogus"]) == 2
+    told = capsys.readouterr()
+    assert told.err == f"replayer: Unknown option: --bogus. `replayer {words} --help` says more.\n"
+    assert told.out == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["tpoics"], "There is no command tpoics; did you mean topics"),
-        (["topics", "creat"], "did you mean topics create?"),
+        (["topics", "creat"], "did you mean topics create? `replayer topics --help` says more."),
+        (["topics", "bogus"], "there are topics create, topics check"),
+        ([""], "There is no command without a name"),
+        (["worker", "now"], "now: one word or more too many. `replayer worker --help`"),
         (["timeline"], "ID"),
         (["simulate", "--poison", "2"], "--poison"),
         (["simulate", "--workflows", "many"], "--workflows"),
         (["broker", "--what"], "--what"),
+        (["broker", "--port", "70000"], "--port"),
+        (["broker", "--port", "-5"], "--port"),
+        (["timeline", "\udcff"], "no UTF-8"),
+        (["timeline", "w", "--url", "http://[::1"], "http://[::1 is no http://host:port"),
+        (["timeline", "w", "--url", "http://127.0.0.1:port"], "is no http://host:port"),
+        (["timeline", "w", "--url", "http://a b"], "is no http://host:port"),
         (["replay", "start", "--name", "n", "--purpose", "p"], "--everything"),
         (["replay", "start", "--name", "n", "--purpose", "p", "--workflow", "w"], "--tenant"),
+        (["replay", "start", "--name", "n", "--purpose", "p", "--everything", "--tenant", "t"], "--tenant goes with"),
+        (
+            [*STARTED, "--since", "2026-02-01T00:00:00Z", "--until", "2026-01-01T00:00:00Z"],
+            "--since and --until: end must be after start.",
+        ),
+        ([*STARTED, "--wait", "--url", "nowhere"], "nowhere is no http://host:port"),
         (["replay", "start", "--name", "n", "--purpose", "p", "--everything", "--id", "a/b"], "replay_id"),
     ],
 )
@@ -73,6 +103,17 @@ def test_a_wrong_command_line_is_a_sentence_and_exit_code_2(
     assert told.err.startswith("replayer: ")
     assert said in told.err
     assert told.out == ""
+
+
+def test_a_replay_that_was_asked_for_is_named_though_nobody_can_say_how_it_fares(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def sent(*_: object) -> None:
+        pass
+
+    monkeypatch.setattr(replay, "_send", sent)
+    assert main([*STARTED, "--id", "inc-7", "--wait", "--url", "http://127.0.0.1:1"]) == 4
+    assert "Replay inc-7 was asked for, but: No worker answers" in capsys.readouterr().err
 
 
 def test_schemas_of_everything_on_every_topic(replayer: Command) -> None:
@@ -150,10 +191,20 @@ def test_no_broker_is_a_sentence_naming_the_address_and_exit_code_4(replayer: Co
     assert "127.0.0.1:1" in sentence(done)
 
 
-def test_no_broker_named_is_wrong_use(replayer: Command) -> None:
-    done = replayer("topics", "check")
+@pytest.mark.parametrize("arguments", [["worker"], ["investigator"], *BROKER_COMMANDS], ids=" ".join)
+def test_no_broker_named_is_wrong_use(replayer: Command, arguments: list[str]) -> None:
+    done = replayer(*arguments)
     assert done.returncode == 2
-    assert "REPLAYER_BROKER" in sentence(done)
+    assert "REPLAYER_BROKER is not set" in sentence(done)
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_token_that_fits_no_header_is_wrong_use_and_is_not_quoted(replayer: Command) -> None:
+    for token in ("hunter2\nX-More: 1", "hünter2"):
+        done = replayer("timeline", "w", "--url", "http://127.0.0.1:1", REPLAYER_API_TOKEN=token)
+        assert done.returncode == 2
+        assert "REPLAYER_API_TOKEN" in sentence(done)
+        assert "nter2" not in done.stderr
 
 
 @pytest.mark.parametrize(
