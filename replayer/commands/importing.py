@@ -30,7 +30,9 @@ def tau_bench(
     broker: Broker = None,
     json: Json = False,
 ) -> int:
-    """Publish recorded tau-bench runs as workflows, one each. Importing again adds nothing: every id is derived.
+    """Publish recorded tau-bench runs as workflows, one each.
+
+    Every id is derived: imported again they are duplicates, which timelines drop and count.
 
     Texts go to the artefact store; events refer to them by SHA-256. Messages carry no timestamps, so the clock is made
     up, the same every time: task t of trial r begins r days and 10·t minutes after 2024-05-15T20:00Z, message i comes

@@ -1,4 +1,4 @@
-"""One tau-bench run becomes one workflow: a pure mapping, so that importing the same run again adds nothing.
+"""One tau-bench run becomes one workflow: a pure mapping, so that the same run imported again is duplicates.
 
 | in the run | event | in it |
 |---|---|---|
