@@ -120,10 +120,9 @@ class Investigation:
 
     async def _scan(self, ledger: Ledger, at: Checkpoint) -> None:
         config, pace = self._config, Pace(self._spec.records_per_second)
+        chunk = pace.chunk(min(config.fetch_records, config.commit_records))
         stretches = tuple(replace(part, gaps=list(part.gaps)) for part in at.stretches)
-        scan = Scan(
-            config, self.replay_id, selection(self._spec), stretches, at.matched, pace.chunk(config.fetch_records)
-        )
+        scan = Scan(config, self.replay_id, selection(self._spec), stretches, at.matched, chunk)
         unsaved, moved, saved_at = 0, False, time.monotonic()
         async with aclosing(scan.batches(_PATIENCE_S)) as batches:
             async for batch in batches:
@@ -132,7 +131,8 @@ class Investigation:
                 count = len(batch.records) if batch is not None else 0
                 unsaved, moved = unsaved + count, moved or batch is not None
                 late = moved and time.monotonic() - saved_at >= config.commit_interval_s
-                if late or unsaved >= config.commit_records or scan.result_bytes >= config.commit_bytes:
+                full = unsaved + chunk > config.commit_records  # what comes next might be too much
+                if late or full or scan.result_bytes >= config.commit_bytes:
                     at = await ledger.write(Checkpoint(at.anchor, stretches), State.RUNNING, scan.take_results())
                     unsaved, moved, saved_at, self._failures = 0, False, time.monotonic(), 0
                 await self._rest(pace.wait(count, time.monotonic()))
