@@ -22,7 +22,6 @@ from replayer.investigate.errors import INTERRUPTIONS, Refused, passing, sentenc
 from replayer.investigate.ledger import Ledger
 from replayer.investigate.ranges import snapshot
 from replayer.investigate.scan import Scan
-from replayer.investigate.uncut import uncut
 from topics.progress import State
 
 log = structlog.get_logger(__name__)
@@ -112,7 +111,7 @@ class Investigation:
 
     async def _plan(self, ledger: Ledger, at: Checkpoint) -> Checkpoint:
         """The ends are snapshotted once and committed before anything is read: a restart must not move them."""
-        stretches = await uncut(snapshot(self._config, self._spec.range, selection(self._spec)))
+        stretches = await snapshot(self._config, self._spec.range, selection(self._spec))
         planned = await ledger.write(Checkpoint(at.anchor, tuple(stretches)), State.RUNNING)
         offsets = sum(part.end - part.start for part in stretches)
         log.info("a replay starts", replay_id=self.replay_id, partitions=len(stretches), offsets=offsets)

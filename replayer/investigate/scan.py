@@ -14,7 +14,6 @@ from replayer.core.selection import Selection
 from replayer.core.stretch import Stretch
 from replayer.investigate.config import InvestigateConfig, group_of
 from replayer.investigate.errors import Refused, Stalled
-from replayer.investigate.uncut import uncut
 from replayer.kafka.errors import PositionExpired
 from replayer.kafka.reader import Batch, LogReader
 from topics.codec import Undecodable, read
@@ -55,14 +54,12 @@ class Scan:
         Yields None where nothing came for `patience_s`, so that whoever drives can look around. Close it (aclosing).
         Raises Refused where the log was truncated or made anew, Stalled, KafkaError, LogError.
         """
-        reader = LogReader(
+        async with LogReader(
             self._config.brokers,
             self._config.client,
             max_records=self._fetch_records,
             client_id=group_of(self._replay_id),
-        )
-        try:
-            await uncut(reader.__aenter__())
+        ) as reader:
             while ranges := {tp: (part.position, part.stop) for tp, part in self._stretches.items() if not part.done}:
                 try:
                     async with aclosing(self._read(reader, ranges, patience_s)) as coming:
@@ -72,8 +69,6 @@ class Scan:
                             yield batch
                 except PositionExpired as gone:
                     self._skip(gone)
-        finally:
-            await reader.__aexit__()
 
     async def _read(
         self, reader: LogReader, ranges: dict[TopicPartition, tuple[int, int]], patience_s: float

@@ -13,8 +13,6 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
     GroupIdNotFound,
-    KafkaConnectionError,
-    KafkaError,
     TopicAlreadyExistsError,
     UnknownTopicOrPartitionError,
     for_code,
@@ -22,8 +20,9 @@ from aiokafka.errors import (
 from aiokafka.protocol.admin import DeleteGroupsRequest
 
 from replayer.kafka import conformity
-from replayer.kafka.errors import BrokerUnreachable, TopicError
+from replayer.kafka.errors import TopicError
 from replayer.kafka.metadata import describe
+from replayer.kafka.opening import opened
 from topics.catalogue import Topic
 
 Isolation = Literal["read_committed", "read_uncommitted"]
@@ -45,11 +44,7 @@ class LogAdmin:
 
     async def __aenter__(self) -> Self:
         self._admin = AIOKafkaAdminClient(bootstrap_servers=self._brokers, client_id="replayer-admin", **self._client)
-        try:
-            await self._admin.start()
-        except KafkaConnectionError as error:
-            await self._admin.close()
-            raise BrokerUnreachable(f"No Kafka broker answers at {','.join(self._brokers)}.") from error
+        await opened(self._admin, self._admin.close, self._brokers)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -198,7 +193,7 @@ class _OffsetReader:
         isolation: Isolation,
     ) -> None:
         self._admin, self._partitions = admin, partitions
-        self._arguments = {"bootstrap_servers": brokers, "isolation_level": isolation, **client}
+        self._brokers, self._arguments = brokers, {"isolation_level": isolation, **client}
 
     async def __aenter__(self) -> Any:
         # Asked for a partition that is not there, the consumer would retry until its time-out.
@@ -206,12 +201,10 @@ class _OffsetReader:
         for topic, number in self._partitions:
             if number >= counts.get(topic, 0):
                 raise TopicError(f"{topic}[{number}] does not exist: run `replayer topics check`.")
-        self._consumer = AIOKafkaConsumer(client_id="replayer-offsets", **self._arguments)
-        try:
-            await self._consumer.start()
-        except KafkaError:
-            await self._consumer.stop()
-            raise
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._brokers, client_id="replayer-offsets", **self._arguments
+        )
+        await opened(self._consumer, self._consumer.stop, self._brokers)
         return self._consumer
 
     async def __aexit__(self, *_: object) -> None:

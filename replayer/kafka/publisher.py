@@ -9,7 +9,6 @@ from typing import Any, Self
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
-    KafkaConnectionError,
     KafkaError,
     MessageSizeTooLargeError,
     OutOfOrderSequenceNumber,
@@ -18,8 +17,9 @@ from aiokafka.errors import (
 )
 
 from replayer.core.outcome import Send
-from replayer.kafka.errors import BrokerUnreachable, PublishError
+from replayer.kafka.errors import PublishError
 from replayer.kafka.metadata import describe
+from replayer.kafka.opening import opened
 
 # UnknownError: aiokafka has no name for INVALID_RECORD (no key, on a compacted topic).
 _FOR_ITS_COMPANY = (MessageSizeTooLargeError, OutOfOrderSequenceNumber, RecordListTooLargeError, UnknownError)
@@ -77,11 +77,7 @@ class Publisher:
 
     async def _start(self) -> None:
         self._producer = AIOKafkaProducer(**self._arguments)
-        try:
-            await self._producer.start()
-        except KafkaConnectionError as error:
-            await self._producer.stop()
-            raise BrokerUnreachable(f"No Kafka broker answers at {','.join(self._brokers)}.") from error
+        await opened(self._producer, self._producer.stop, self._brokers)
 
     async def publish(self, records: Sequence[Send]) -> list[Appended | PublishError]:
         """Append the records; records of one partition keep their order. One answer for each record, in their order.

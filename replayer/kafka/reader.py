@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaConnectionError, OffsetOutOfRangeError
+from aiokafka.errors import OffsetOutOfRangeError
 
-from replayer.kafka.errors import BrokerUnreachable, PositionExpired, TopicError
+from replayer.kafka.errors import PositionExpired, TopicError
 from replayer.kafka.metadata import describe
+from replayer.kafka.opening import opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +62,7 @@ class LogReader:
 
     async def __aenter__(self) -> Self:
         self._consumer = AIOKafkaConsumer(**self._arguments)
-        try:
-            await self._consumer.start()
-        except KafkaConnectionError as error:
-            await self._consumer.stop()
-            raise BrokerUnreachable(f"No Kafka broker answers at {','.join(self._brokers)}.") from error
-        await asyncio.sleep(0)  # stopped before its tasks have begun, the consumer raises CancelledError
+        await opened(self._consumer, self._consumer.stop, self._brokers)
         return self
 
     async def __aexit__(self, *_: object) -> None:
