@@ -66,8 +66,8 @@ class Metrics:
         )
         self._gaps = Counter(
             "replayer_gap_offsets",
-            "Offsets that had expired from a source before they were folded.",
-            ["table", "topic"],
+            "Offsets that had expired from a source before they were folded, noticed since this process started.",
+            ["table", "topic", "partition"],
             registry=registry,
         )
         self._sought_back = Counter(
@@ -157,7 +157,7 @@ class Metrics:
         for topic, offset in offsets.items():
             self._position.labels(table, topic, partition).set(offset)
         for topic, (start, end) in gaps:
-            self._gaps.labels(table, topic).inc(end - start)
+            self._gaps.labels(table, topic, partition).inc(end - start)
 
     def sought_back(self, table: str) -> None:
         """A batch did not begin at the table's position."""

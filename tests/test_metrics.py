@@ -43,7 +43,7 @@ def test_one_step_of_the_engine():
     assert of(metrics, "replayer_commit_seconds_bucket", table="timelines", le="0.01") == 0
     assert of(metrics, "replayer_commit_seconds_bucket", table="timelines", le="0.03") == 2
     assert of(metrics, "replayer_position", table="timelines", topic="tool-events", partition="3") == 40
-    assert of(metrics, "replayer_gap_offsets_total", table="timelines", topic="tool-events") == 12
+    assert of(metrics, "replayer_gap_offsets_total", table="timelines", topic="tool-events", partition="3") == 12
     assert of(metrics, "replayer_transactions_total", table="timelines", outcome="committed") == 2
 
 

@@ -58,6 +58,9 @@ def _head(workflow: Mapping[str, Any]) -> Panel:
         lines.append(Text.assemble((f"{'policy':<9}", "dim"), verdicts))
     if odd := _oddities(workflow.get("marks") or {}):
         lines.append(Text.assemble((f"{'marks':<9}", "dim"), (odd, "yellow")))
+    for gap in workflow.get("gaps") or ():
+        where = f"{gap['topic']}[{gap['partition']}] {gap['start']} to {gap['end'] - 1}"
+        lines.append(Text(f"events may be missing: {where} had expired before they were read", "bold yellow"))
     title = Text.assemble((str(workflow["workflow_id"]), "bold"), f"  ({workflow['tenant_id']})")
     return Panel(Text("\n").join(lines), title=title, title_align="left", expand=False)
 

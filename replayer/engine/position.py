@@ -7,14 +7,13 @@ import struct
 from dataclasses import dataclass
 
 from replayer.core.errors import UnknownRowFormat
+from replayer.core.gaps import Gap as Gap  # what lies between two positions of a lane
 from replayer.core.outcome import Record
 
 PREFIX = b"p"
-GAP_PREFIX = b"g"
 _FORMAT = 1
 _BLANK = bytes(16)
 _LAYOUT = struct.Struct(">BQQ16s")
-_GAP_LAYOUT = struct.Struct(">BQQQ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,24 +58,3 @@ def fingerprint(record: Record) -> bytes:
 
 def position_key(topic: str) -> bytes:
     return PREFIX + topic.encode()
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Offsets [start, end) of a source had expired before they were folded."""
-
-    topic: str
-    start: int
-    end: int
-    found_ms: int
-
-    def row(self) -> tuple[bytes, bytes]:
-        key = GAP_PREFIX + self.topic.encode() + b"\x00" + struct.pack(">Q", self.start)
-        return key, _GAP_LAYOUT.pack(_FORMAT, self.start, self.end, self.found_ms)
-
-    @classmethod
-    def from_row(cls, key: bytes, value: bytes) -> Gap:
-        if value[0] != _FORMAT:
-            raise UnknownRowFormat("gap", value[0], (_FORMAT,))
-        _, start, end, found = _GAP_LAYOUT.unpack(value)
-        return cls(key[1:-9].decode(), start, end, found)  # 9: NUL and the eight bytes of start

@@ -33,6 +33,16 @@ class WorkflowMarks(Answer):
     overflow: Annotated[list[str], Field(description="which lists hold only their smallest values")]
 
 
+class Expired(Answer):
+    """Offsets [start, end) of a source had expired before this table folded them: what they held is not in it."""
+
+    topic: str
+    partition: Tally
+    start: Tally
+    end: Tally
+    found_at: Annotated[Moment, Field(description="when it was noticed")]
+
+
 class Workflow(Answer):
     """A workflow at a glance."""
 
@@ -52,6 +62,10 @@ class Workflow(Answer):
     tools: list[str]
     policy_outcomes: dict[str, int]
     marks: WorkflowMarks
+    gaps: Annotated[
+        list[Expired],
+        Field(description="of the workflow's partition: events of it may be missing; the first hundred, by topic"),
+    ]
     applied: Annotated[dict[str, int], Field(description="by source topic: the offset it has been folded up to")]
     digest: Annotated[Sha256, Field(description="of all events, in any order: equal for equal timelines")]
     projection_version: Annotated[int, Field(description="digests of unequal versions are incomparable")]

@@ -10,12 +10,12 @@ import orjson
 from aiohttp import web
 from pydantic import Field
 
-from replayer.core import reading
+from replayer.core import gaps, reading
 from replayer.core.outcome import Rows
 from replayer.core.reading import Page, WorkflowFilter
 from replayer.serve import answers, cursors
 from replayer.serve.merging import Part, merge
-from replayer.serve.owner import paged
+from replayer.serve.owner import paged, rows_here
 from replayer.serve.peers import Answer, Relayed, asked_partitions, locate, was_forwarded
 from replayer.serve.ports import TIMELINES
 from replayer.serve.problems import Problem, unavailable
@@ -95,7 +95,9 @@ async def _partition(call: Call, partition: int, after: cursors.Position | None,
         return reading.list_workflows(rows, wanted, after, limit, budget)
 
     page = await paged(call, TIMELINES, partition, read, after, budget=budget)
+    lost = gaps.described(rows_here(call, TIMELINES, partition), partition)
     for item in page.items:
+        item["gaps"] = lost
         answers.Workflow.model_validate(item)
     found = [((item["tenant_id"], item["workflow_id"]), item) for item in page.items]
     return Part(found, None if page.next is None else (page.next[0], page.next[1]))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from aiohttp import web
 from pydantic import Field
 
-from replayer.core import head, reading
+from replayer.core import gaps, head, reading
 from replayer.core.outcome import Rows
 from replayer.core.reading import Page
 from replayer.serve import cursors
@@ -19,6 +19,8 @@ from replayer.serve.site import Call, answer
 
 MAX_BY_COMMIT = 100_000
 """Events a workflow may have to be served by commit time: that order has no index, so it is one look at all of them."""
+
+_UNLESS_LOST = ", or all of its events had expired before they were folded: its partition has gaps (see /metrics)"
 
 Family = Literal[
     "workflow-events", "model-invocations", "tool-events", "policy-events", "feedback-events", "stage-events"
@@ -53,7 +55,8 @@ async def workflow(call: Call) -> web.Response:
     tenant = _tenant(call)
     if (relayed := await elsewhere(call, TIMELINES, call.ids["workflow_id"])) is not None:
         return relayed
-    return answer(call, head.described(_head(call, tenant)))
+    found = head.described(_head(call, tenant))
+    return answer(call, found | {"gaps": gaps.described(_rows(call), _partition(call))})
 
 
 async def timeline(call: Call) -> web.Response:
@@ -111,19 +114,23 @@ def _asked(call: Call, tenant: str) -> bytes:
     return cursors.question(call.operation.name, {**call.query.asked(), **call.ids, "tenant": tenant})
 
 
+def _partition(call: Call) -> int:
+    return call.site.tables.partition_of(call.ids["workflow_id"])
+
+
 def _rows(call: Call) -> Rows:
-    return rows_here(call, TIMELINES, call.site.tables.partition_of(call.ids["workflow_id"]))
+    return rows_here(call, TIMELINES, _partition(call))
 
 
 def _head(call: Call, tenant: str) -> head.Head:
     found = reading.workflow(_rows(call), tenant, call.ids["workflow_id"])
     if found is None:
-        raise not_found("The tenant has no such workflow.")
+        lost = gaps.described(_rows(call), _partition(call))
+        raise not_found(f"The tenant has no such workflow{_UNLESS_LOST if lost else ''}.")
     return found
 
 
 async def _page(call: Call, read: Read, after: cursors.Position | None, asked: bytes, step: int) -> dict[str, Any]:
-    partition = call.site.tables.partition_of(call.ids["workflow_id"])
     budget = call.site.settings.list_scan_budget
-    page = await paged(call, TIMELINES, partition, read, after, budget=budget, step=step)
+    page = await paged(call, TIMELINES, _partition(call), read, after, budget=budget, step=step)
     return {"items": page.items, "next_cursor": None if page.next is None else cursors.encode(page.next, asked)}

@@ -77,6 +77,12 @@ def test_every_event_is_one_line_with_its_time_and_what_matters() -> None:
         assert wording.said(item["event_type"], item["data"]) in line
 
 
+def test_what_had_expired_is_said_at_the_top() -> None:
+    gap = {"topic": "tool-events", "partition": 2, "start": 100, "end": 130, "found_at": "2026-01-05T09:00:00Z"}
+    assert "missing" not in printed(HEAD | {"gaps": []}, [])
+    assert "events may be missing: tool-events[2] 100 to 129 had expired" in printed(HEAD | {"gaps": [gap]}, [])
+
+
 def test_events_are_grouped_by_decision_and_the_workflows_own_come_last() -> None:
     shown = [item for item in items() if item["workflow_id"] == "show-00002"]
     text = printed(HEAD, shown)

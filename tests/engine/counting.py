@@ -22,11 +22,12 @@ from typing import Any
 
 from aiohttp import web
 
+from replayer.core import gaps as gaps_of
 from replayer.core.outcome import Folded, Record, Rows, Send
 from replayer.engine.config import EngineConfig, TableSpec
 from replayer.engine.engine import Engine
 from replayer.engine.measures import NoMeasures
-from replayer.engine.position import GAP_PREFIX, PREFIX, Gap, Position
+from replayer.engine.position import PREFIX, Position
 from replayer.engine.run import run
 from replayer.flows.ingest import attach_agents
 
@@ -105,8 +106,8 @@ def look(rows: Rows) -> dict[str, Any]:
             heads.append(json.loads(value))
         elif key.startswith(PREFIX):
             positions[key[len(PREFIX) :].decode()] = Position.decode(value).next
-        elif key.startswith(GAP_PREFIX):
-            gap = Gap.from_row(key, value)
+        elif key.startswith(gaps_of.PREFIX):
+            gap = gaps_of.Gap.from_row(key, value)
             gaps.append([gap.topic, gap.start, gap.end])
     return {
         "digest": digest.hexdigest(),

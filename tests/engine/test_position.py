@@ -1,4 +1,4 @@
-"""Position and gap rows: what is written is what is read, and other formats are refused."""
+"""Position rows: what is written is what is read, and other formats are refused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replayer.core.errors import UnknownRowFormat
-from replayer.engine.position import Gap, Position, fingerprint, position_key
+from replayer.engine.position import Position, fingerprint, position_key
 from tests.engine.records import Rec
 
 OFFSETS = st.integers(0, 2**63 - 1)
@@ -19,18 +19,9 @@ def test_a_position_is_read_as_written(after, last, digest):
     assert Position.decode(position.encode()) == position
 
 
-@given(st.text(max_size=30), OFFSETS, OFFSETS, OFFSETS)
-def test_a_gap_is_read_as_written(topic, start, end, found):
-    gap = Gap(topic, start, end, found)
-    assert Gap.from_row(*gap.row()) == gap
-
-
 def test_rows_of_another_format_are_refused_with_advice():
     with pytest.raises(UnknownRowFormat, match="REPLAYER_APP_ID"):
         Position.decode(b"\x02" + Position(1, 0, bytes(16)).encode()[1:])
-    key, value = Gap("t", 1, 2, 3).row()
-    with pytest.raises(UnknownRowFormat, match="gap row has format 9"):
-        Gap.from_row(key, b"\x09" + value[1:])
 
 
 def test_behind_a_gap_there_is_nothing_to_verify():
@@ -52,4 +43,3 @@ def test_fingerprints_tell_records_apart(one, other):
 
 def test_rows_of_a_topic_do_not_mix_with_those_of_another():
     assert position_key("a") != position_key("ab")
-    assert Gap("a", 5, 6, 0).row()[0] != Gap("a", 6, 7, 0).row()[0]

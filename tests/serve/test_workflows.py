@@ -9,8 +9,10 @@ from urllib.parse import quote
 import pytest
 
 from replayer.core import decisions, head
+from replayer.core.gaps import Gap
 from replayer.serve import answers, workflows
-from tests.serve.serve_cluster import Cluster, no_iterator_alive
+from replayer.serve.ports import TIMELINES
+from tests.serve.serve_cluster import PARTITIONS, Cluster, no_iterator_alive
 from tests.serve.serve_data import Log, happened, simulate
 from tests.serve.serve_story import all_pages, story, told
 from topics.families.feedback import FeedbackReceived
@@ -26,6 +28,24 @@ async def test_a_workflow_at_a_glance(cluster: Cluster) -> None:
     assert reply.json["events"] == 6
     assert reply.json["templates"] == ["t@1"]
     assert reply.json["first_occurred_at"] == "2025-01-31T12:00:00.000000Z"
+
+
+async def test_what_expired_unread_is_told_with_every_workflow_it_may_concern(cluster: Cluster) -> None:
+    worker = await told(cluster)
+    partition = worker.tables.partition_of("w-1")
+    for shown in (await worker.get("/v1/workflows")).json["items"]:
+        assert shown["gaps"] == []
+    missing = await worker.get("/v1/workflows/nobody?tenant=acme")
+    assert "expired" not in missing.json["detail"]
+    for number in range(PARTITIONS):
+        cluster.world.rows[TIMELINES, number].write([Gap("tool-events", number, 130, 0).row()])
+    lost = {"topic": "tool-events", "partition": partition, "start": partition, "end": 130}
+    lost["found_at"] = "1970-01-01T00:00:00.000000Z"
+    assert (await worker.get("/v1/workflows/w-1?tenant=acme")).json["gaps"] == [lost]
+    listed = (await worker.get("/v1/workflows")).json["items"]
+    assert [shown["gaps"] for shown in listed if shown["workflow_id"] == "w-1"] == [[lost]]
+    missing = await worker.get("/v1/workflows/nobody?tenant=acme")
+    assert (missing.status, "had expired before they were folded" in missing.json["detail"]) == (404, True)
 
 
 async def test_a_timeline_tells_what_where_and_no_secret(cluster: Cluster) -> None:
