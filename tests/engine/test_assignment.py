@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 from faust.types import TP
 
 from replayer.core.errors import ReplayerError
+from replayer.engine.consumer import BatchConsumer
 from replayer.engine.position import Position, fingerprint, position_key
 from tests.engine.counting import TABLE
 from tests.engine.fakes import CHANGELOG, Cluster, log_of
@@ -245,6 +247,43 @@ async def test_what_fails_in_a_rebalance_ends_the_worker(tmp_path, monkeypatch, 
     finally:
         engine.consumer._thread.thread_loop.close()
     assert engine.failure.endswith("the database is in use")
+
+
+async def test_what_is_revoked_must_be_sought_again(tmp_path, monkeypatch):
+    engine = engine_at(tmp_path)
+
+    async def done(*_):
+        pass
+
+    monkeypatch.setattr(engine, "close_lanes", done)
+    monkeypatch.setattr("faust.transport.drivers.aiokafka.Consumer.on_partitions_revoked", done)
+    thread = engine.consumer._thread
+    thread._next.update({A: 5, MINE: 7})
+    await engine.consumer.on_partitions_revoked({A})
+    assert (thread.reached(A), thread.reached(MINE)) == (None, 7)
+    thread.thread_loop.close()
+
+
+async def test_what_an_older_generation_fetched_is_dropped():
+    """Behind a rebalance it would be taken for the new owner's; its offsets are remembered nowhere."""
+    delivered, turns = [], [False]
+    arrived = [SimpleNamespace(generation_id=number) for number in (3, 4, 3, 4)]
+
+    async def arriving(timeout):
+        turns[0] = True
+        for message in arrived:
+            yield A, message
+
+    async def nothing(*_):
+        pass
+
+    consumer = SimpleNamespace(
+        _stopped=SimpleNamespace(is_set=lambda: turns[0]), getmany=arriving, sleep=nothing, wait_first=nothing,
+        should_stop=False, app=SimpleNamespace(consumer_generation_id=4), callback=delivered.append,
+        suspend_flow=SimpleNamespace(wait=lambda: None),
+    )  # fmt: skip
+    await BatchConsumer._drain_messages(consumer, SimpleNamespace(_stopped=SimpleNamespace(is_set=lambda: False)))
+    assert delivered == [arrived[1], arrived[3]]
 
 
 async def test_a_group_that_ended_membership_ends_the_worker(tmp_path, monkeypatch):

@@ -158,6 +158,17 @@ def test_batches_of_one_epoch_follow_each_other_without_a_hole(one, other, actio
                 assert thread.reached(tp_) == expected[tp_, thread._epochs[tp_]]
 
 
+def test_markers_at_the_end_of_a_log_are_a_batch_without_records():
+    consumer = FakeConsumer({A: Log([0, 1], 7)})
+    thread = thread_on(consumer)
+    thread._seek(consumer, A, 0)
+    (first,), (last,) = fetch(thread, {A})[A], fetch(thread, {A})[A]
+    assert (first.before, first.after, len(first.records)) == (0, 4, 2)
+    assert (last.before, last.after, len(last.records)) == (4, 7, 0)
+    assert thread.reached(A) == 7
+    assert fetch(thread, {A}) == {}
+
+
 def out_of_range(offset, start, end):
     consumer = FakeConsumer({A: Log(range(start, end), end, start=start)})
     thread = thread_on(consumer)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 
 import pytest
 from faust.types import TP
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from replayer.core.gaps import described
 from replayer.core.outcome import Folded
 from replayer.engine.batch import Batch
 from replayer.engine.engine import Engine
 from replayer.engine.lane import Lane
 from replayer.engine.position import Position, position_key
 from replayer.engine.rows import StateUnreadable
+from tests.drawn import MemoryRows
 from tests.engine.counting import POISON, TABLE
 from tests.engine.fakes import CHANGELOG, Cluster, log_of
 from tests.engine.records import Rec
@@ -64,7 +67,7 @@ class Stage:
         lane.start()
         return lane
 
-    async def feed(self, lane, until, seconds=60.0):
+    async def feed(self, lane, until, seconds=20.0):
         """Deliver what a fetch brings until the condition holds."""
         async with asyncio.timeout(seconds):
             while not until():
@@ -132,6 +135,42 @@ async def test_a_step_that_committed_unseen_is_stored_with_the_changelogs_end(tm
     await lane.close(1.0)
     stage.assert_exact()
     assert stage.store.applied(0) == len(stage.cluster.changelog) - 1, "the marker of the settled transaction"
+
+
+async def test_rows_come_before_the_positions_that_stand_for_them(tmp_path, monkeypatch):
+    stage = Stage(tmp_path, monkeypatch, {A: log_of(7, "a"), B: log_of(5, "b")}, batch_max_records=4)
+    lane = await stage.open()
+    await stage.feed(lane, stage.done)
+    await lane.close(1.0)
+    steps = "".join("|" if entry is None else chr(entry[0][0]) for entry in stage.cluster.changelog)
+    assert all(re.fullmatch("e+h+p+", step) for step in steps.strip("|").split("|")), steps
+
+
+async def test_at_least_once_no_offset_is_for_commit_before_its_step_is_durable(tmp_path, monkeypatch):
+    stage = Stage(tmp_path, monkeypatch, {A: log_of(6, "a")}, guarantee="at_least_once")
+    stage.cluster.mishaps = ["hang"]
+    lane = await stage.open()
+    await stage.feed(lane, lambda: not stage.cluster.mishaps)
+    await stage.engine.commit()
+    assert stage.cluster.offsets == {}
+    await lane.close(0.01)
+    lane = await stage.open()
+    await stage.feed(lane, stage.done)
+    await stage.engine.commit()
+    assert stage.cluster.offsets == {A: 6}
+    await lane.close(1.0)
+
+
+async def test_expired_records_are_a_gap_row_of_the_step_behind_them(tmp_path, monkeypatch):
+    log = log_of(9, "a")
+    log.records, log.start = log.records[5:], 5
+    stage = Stage(tmp_path, monkeypatch, {A: log})
+    lane = await stage.open()
+    await stage.feed(lane, stage.done)
+    await lane.close(1.0)
+    stage.assert_exact()
+    (lost,) = described(MemoryRows(stage.stored()), 0)
+    assert (lost["topic"], lost["start"], lost["end"]) == ("a", 0, 5)
 
 
 async def test_a_worker_the_group_went_on_without_ends(tmp_path, monkeypatch):

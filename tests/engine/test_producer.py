@@ -7,7 +7,7 @@ import dataclasses
 
 import pytest
 from aiokafka.admin import NewTopic
-from aiokafka.errors import ProducerFenced
+from aiokafka.errors import MessageSizeTooLargeError, ProducerFenced
 
 from replayer.core.outcome import Send
 from replayer.engine.producer import LaneProducer
@@ -64,6 +64,18 @@ async def test_rows_in_order_sends_and_the_offset_of_the_last_row(broker, config
         await offset_is(config, 8)
     else:
         assert await committed(broker, config.app_id, f"{config.app_id}-source") == {}
+
+
+@pytest.mark.parametrize("guarantee", ["exactly_once", "at_least_once"])
+async def test_a_send_the_broker_refuses_is_never_passed_over(broker, config, guarantee):
+    config = dataclasses.replace(config, guarantee=guarantee)
+    narrow = f"{config.app_id}-narrow"
+    async with admin(broker) as client:
+        await client.create_topics([NewTopic(narrow, 1, 1, topic_configs={"max.message.bytes": "1000"})])
+    producer = await started(config)
+    with pytest.raises(MessageSizeTooLargeError):
+        await producer.publish([(b"k", b"v")], [Send(narrow, b"k", bytes(5000), (), 0)], {f"{config.app_id}-source": 1})
+    await producer.stop()
 
 
 async def test_a_successor_fences_and_what_was_open_is_aborted(broker, config):
