@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import re
 
@@ -226,6 +227,72 @@ async def test_a_step_that_hangs_is_cut_off(tmp_path, monkeypatch):
     await stage.feed(lane, stage.done)
     await lane.close(1.0)
     stage.assert_exact()
+
+
+async def test_one_step_takes_what_all_sources_have_waiting(tmp_path, monkeypatch):
+    stage = Stage(tmp_path, monkeypatch, {A: log_of(5, "a"), B: log_of(4, "b")})
+    lane = await stage.open()
+    for tp in (A, B):
+        for batch in stage.cluster.fetch(tp):
+            lane.deliver(batch)
+    await until(stage.done)
+    await lane.close(1.0)
+    assert stage.cluster.steps == [{"a": 5, "b": 4}]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "steps"),
+    [
+        ({"batch_max_records": 10}, [9, 18, 27, 36, 39]),  # batches of three: a fourth would be too much
+        ({"batch_max_bytes": 5}, [6, 12, 18, 24, 30, 36, 39]),  # the batch that goes above ends the step
+    ],
+)
+async def test_steps_fill_up_to_their_bounds(tmp_path, monkeypatch, bounds, steps):
+    log = log_of(39, "a")
+    log.records = [Rec(r.offset, b"v", r.key, "a") for r in log.records]
+    stage = Stage(tmp_path, monkeypatch, {A: log})
+    stage.engine.config = dataclasses.replace(stage.engine.config, **bounds)
+    lane = await stage.open()
+    for batch in stage.cluster.fetch(A, count=39):
+        lane.deliver(batch)
+    await until(stage.done)
+    await lane.close(1.0)
+    assert [step["a"] for step in stage.cluster.steps] == steps
+
+
+async def test_partitions_are_folded_side_by_side(tmp_path, monkeypatch):
+    stage = Stage(tmp_path, monkeypatch, {A: log_of(3, "a")})
+    stuck = await stage.open()
+    stage.cluster.mishaps = ["hang"]
+    await stage.feed(stuck, lambda: not stage.cluster.mishaps)
+    stage.store._db_for_partition(1)
+    other = Lane(stage.engine, stage.engine.specs[TABLE], 1, stage.store)
+    other.outbox.producer = stage.cluster.producer()
+    await other.outbox.producer.start()
+    await other.open()
+    other.start()
+    other.deliver(Batch("a", 1, [Rec(0, topic="a", partition=1)], 0, 1, 0))
+    await until(lambda: stage.store._dbs[1].get(position_key("a")), what="the other partition is folded meanwhile")
+    assert stage.stored() == {}
+    await asyncio.gather(other.close(1.0), stuck.close(0.01))
+
+
+async def test_no_clock_stands_between_an_event_and_its_row(tmp_path, monkeypatch):
+    """Alone, an event waits for its transaction and for nothing else."""
+    stage, timers = Stage(tmp_path, monkeypatch, {A: log_of(2, "a")}), []
+    lane = await stage.open()
+    await asyncio.sleep(0.01)  # it is idle
+    loop = asyncio.get_running_loop()
+    with monkeypatch.context() as timeless:
+        for name in ("call_later", "call_at"):
+            timeless.setattr(loop, name, lambda *arguments, **_: timers.append(arguments))
+        for batch in stage.cluster.fetch(A):
+            lane.deliver(batch)
+        for _ in range(100):
+            await asyncio.sleep(0)
+    assert stage.done()
+    assert timers == []
+    await lane.close(1.0)
 
 
 async def test_sources_take_turns(tmp_path, monkeypatch):
