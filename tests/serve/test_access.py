@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 from itertools import product
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from replayer.serve.auth import Caller, Role
 from replayer.serve.limit import CallerLimit
 from replayer.serve.problems import Problem
 from replayer.settings import Token
+from tests.serve.conftest import Clock
 from tests.serve.serve_cluster import Cluster
 
 SECRETS = {role.value: f"secret-of-{role.value}" for role in Role}
@@ -133,23 +133,6 @@ async def test_with_tokens_any_name_will_do(cluster: Cluster) -> None:
     assert (await worker.get("/metrics", headers=headers)).status == 200
 
 
-class Clock(SimpleNamespace):
-    """Stands still unless a test moves it: how fast the machine asks must not decide what is refused."""
-
-    now = 1_700_000_000.25
-
-    def time(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    still = Clock()
-    for module in ("limits.aio.storage.memory", "limits.aio.strategies", "replayer.serve.limit"):
-        monkeypatch.setattr(f"{module}.time", still)
-    return still
-
-
 @pytest.mark.usefixtures("clock")
 async def test_one_caller_too_often_and_another_still_served(cluster: Cluster) -> None:
     (worker,) = await cluster.start(tokens=TOKENS, rate_limit_per_s=5)
@@ -164,8 +147,8 @@ async def test_one_caller_too_often_and_another_still_served(cluster: Cluster) -
 @pytest.mark.usefixtures("clock")
 async def test_each_worker_counts_for_itself(cluster: Cluster) -> None:
     workers = await cluster.start(2, tokens=TOKENS, rate_limit_per_s=5)
-    while (await workers[0].get("/openapi.json", headers=bearer(SECRETS["reader"]))).status == 200:
-        pass
+    statuses = [(await workers[0].get("/openapi.json", headers=bearer(SECRETS["reader"]))).status for _ in range(6)]
+    assert statuses == [200] * 5 + [429]
     assert (await workers[1].get("/openapi.json", headers=bearer(SECRETS["reader"]))).status == 200
 
 
