@@ -172,6 +172,8 @@ async def test_a_partition_that_leaves_while_it_is_read(
     ("answer", "status"),
     [
         (web.Response(status=500), 503),
+        (web.Response(status=503), 503),
+        (web.Response(status=503, text='{"items": [], "next_cursor": null}'), 503),
         (web.Response(status=404), 503),
         (web.Response(status=508), 503),
         (web.Response(status=302, headers={"Location": "/"}), 503),
