@@ -15,7 +15,7 @@ from replayer.serve.queries import Query
 from replayer.serve.site import Operation
 
 _REFS = "#/components/schemas/{model}"
-_ALWAYS = (400, 414, 500)
+_ALWAYS = (400, 413, 414, 500)
 _GUARDED = (429,)
 _BY_TOKEN = (401, 403)
 _OPEN = (421,)

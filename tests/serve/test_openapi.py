@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import hashlib
+import inspect
 import re
 import threading
 from collections.abc import Iterator
@@ -14,12 +16,15 @@ import jsonschema
 import orjson
 import pytest
 import schemathesis
+from aiohttp import web
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
+from replayer.serve import auth, limit, middleware
 from replayer.serve.openapi import document
 from replayer.serve.routes import OPERATIONS
+from replayer.serve.server import MAX_BODY_BYTES
 from replayer.settings import Token
 from tests.serve.serve_cluster import Cluster
 from tests.serve.serve_data import simulate
@@ -74,6 +79,44 @@ def test_parameters_are_those_the_handlers_read() -> None:
             assert parameter["schema"].get("type") in ("string", "integer") or "enum" in parameter["schema"]
     (limit,) = [p for p in said["paths"]["/v1/workflows"]["get"]["parameters"] if p["name"] == "limit"]
     assert limit["schema"] == {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}
+
+
+def test_whatever_stands_around_the_views_refuses_is_described() -> None:
+    """The statuses are read from the source: one that is added there and not described turns this red."""
+    raised = set()
+    for module in (middleware, auth, limit):
+        for node in ast.walk(ast.parse(inspect.getsource(module))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Problem":
+                assert isinstance(node.args[0], ast.Constant), "Problem's status is written where it is raised"
+                raised.add(node.args[0].value)
+            elif isinstance(node, ast.Attribute) and node.attr.startswith("HTTP") and node.attr != "HTTPException":
+                raised.add(getattr(web, node.attr).status_code)
+    assert raised == {401, 403, 413, 414, 421, 429, 500}
+    described = set()
+    for tokens in (False, True):
+        said = document(OPERATIONS, tokens=tokens)
+        described |= {int(status) for status in said["paths"]["/v1/workflows"]["get"]["responses"]}
+    assert raised <= described
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize("tokens", [(), (TOKEN,)])
+async def test_every_operation_describes_what_stands_before_it(cluster: Cluster, tokens: tuple[Token, ...]) -> None:
+    (worker,) = await cluster.start(tokens=tokens, rate_limit_per_s=1)
+    said = document(OPERATIONS, tokens=bool(tokens))
+    seen = set()
+    for path, methods in said["paths"].items():
+        for asked, sent in (
+            (path, {"data": b"x" * (MAX_BODY_BYTES + 1)}),
+            (f"{path}?x={'y' * 9000}", {}),
+            (path, {"headers": {"Host": "evil.example"}}),
+            (path, {}),
+            (path, {}),
+        ):
+            status = (await worker.get(asked, **sent)).status
+            seen.add(status)
+            assert str(status) in methods["get"]["responses"], (path, status)
+    assert seen >= {413, 414, 429, *({401} if tokens else {421})}
 
 
 async def test_real_answers_are_what_it_promises(cluster: Cluster) -> None:
