@@ -43,9 +43,13 @@ class DecisionsQuery(OfTenant):
 class TimelineQuery(OfTenant, Ranged):
     """A page of events; `from` and `to` are of occurred_at, in either order."""
 
-    order: Annotated[Literal["occurred", "commit"], Field(description="by the producer's clock or by the log's")] = (
-        "occurred"
-    )
+    order: Annotated[
+        Literal["occurred", "commit"],
+        Field(
+            description="by the producer's clock or by the log's; commit is a 400 "
+            f"for workflows of more than {MAX_BY_COMMIT:,} events"
+        ),
+    ] = "occurred"
     family: Annotated[Family | None, Field(description="events of one family only")] = None
     limit: Limit = 100
     cursor: Cursor | None = None

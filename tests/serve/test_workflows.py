@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from itertools import pairwise
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -11,7 +12,9 @@ import pytest
 from replayer.core import decisions, head
 from replayer.core.gaps import Gap
 from replayer.serve import answers, workflows
+from replayer.serve.openapi import document
 from replayer.serve.ports import TIMELINES
+from replayer.serve.routes import OPERATIONS
 from tests.serve.serve_cluster import PARTITIONS, Cluster, no_iterator_alive
 from tests.serve.serve_data import Log, happened, simulate
 from tests.serve.serve_story import all_pages, story, told
@@ -140,6 +143,14 @@ async def test_commit_order_of_a_huge_workflow_is_refused(cluster: Cluster, monk
     reply = await worker.get("/v1/workflows/w-1/timeline?tenant=acme&order=commit")
     assert (reply.status, reply.field) == (400, "order")
     assert (await worker.get("/v1/workflows/w-1/timeline?tenant=acme")).status == 200
+
+
+def test_that_commit_order_has_a_limit_is_said_where_it_is_looked_up() -> None:
+    said = document(OPERATIONS, tokens=False)["paths"]["/v1/workflows/{workflow_id}/timeline"]["get"]["parameters"]
+    (order,) = [parameter for parameter in said if parameter["name"] == "order"]
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    for text in (order["description"], readme):
+        assert f"workflows of more than {workflows.MAX_BY_COMMIT:,} events" in " ".join(text.split())
 
 
 async def test_decisions_and_one_of_them(cluster: Cluster) -> None:
