@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
+from urllib.parse import unquote, unquote_to_bytes
 
 from multidict import MultiMapping
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_core.core_schema import ValidationInfo
+from yarl import URL
 
 from replayer.serve.problems import Problem, bad_query
 from topics.fields import Id, Instant, micros
@@ -68,6 +70,20 @@ class Ranged(Query):
 
 
 Q = TypeVar("Q", bound=Query)
+
+
+def check_encoding(path: str, url: URL) -> None:
+    """Raises a 400 naming the id of `path` (the operation's), or the parameter, that is not UTF-8 once unquoted.
+
+    What decodes it later does so leniently: it would look for a name that nobody wrote, and find nothing or another.
+    """
+    ids = zip((step.strip("{}") for step in path.split("/")), url.raw_path.split("/"), strict=True)
+    parameters = ((pair.partition("=")[0], pair) for pair in url.raw_query_string.split("&"))
+    for name, written in (*ids, *parameters):
+        try:
+            unquote_to_bytes(written).decode()
+        except UnicodeError:
+            raise bad_query(_shown(unquote(name)), "Not UTF-8 once its percent-encoding is undone.") from None
 
 
 def read(model: type[Q], given: MultiMapping[str]) -> Q:

@@ -24,7 +24,7 @@ from replayer.serve.middleware import letting_in, refusing, sealed
 from replayer.serve.openapi import document
 from replayer.serve.peers import Peers
 from replayer.serve.ports import Tables, WebMetrics
-from replayer.serve.queries import read, read_path
+from replayer.serve.queries import check_encoding, read, read_path
 from replayer.serve.routes import BY_NAME, OPERATIONS, PUBLIC, needed
 from replayer.serve.site import SITE, Call, Operation, Site
 from replayer.settings import Settings
@@ -98,6 +98,7 @@ def add_route(router: web.UrlDispatcher, site: Site, operation: Operation) -> No
     """One operation on the router, its name the operation's; HEAD comes with GET."""
 
     async def view(request: web.Request) -> web.StreamResponse:
+        check_encoding(operation.path, request.rel_url)
         call = Call(
             site=site,
             request=request,

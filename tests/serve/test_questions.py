@@ -45,6 +45,9 @@ def with_query(path: str, query: str) -> str:
     return f"{path}{'&' if '?' in path else '?'}{query}"
 
 
+# Bare, a surrogate, overlong, beyond Unicode, cut off.
+NOT_UTF8 = ["%ff", "a%FFb", "%ED%A0%80", "%C0%AF", "%F4%90%80%80", "%E2%82"]
+
 WRONG = [
     *((with_query(path, f"limit={value}"), "limit") for path in LISTS for value in WRONG_LIMITS),
     *((with_query(path, "cursor=abc"), "cursor") for path in LISTS),
@@ -72,6 +75,12 @@ WRONG = [
     ("/v1/workflows/a%00b?tenant=acme", "workflow_id"),
     ("/v1/workflows/" + "w" * 257 + "?tenant=acme", "workflow_id"),
     ("/v1/workflows/w-1/decisions/" + "d" * 129 + "?tenant=acme", "decision_id"),
+    *((f"/v1/workflows?agent={value}", "agent") for value in NOT_UTF8),
+    *((f"/v1/workflows/w-1/timeline?limit=1&tenant={value}&order=commit", "tenant") for value in NOT_UTF8),
+    *((f"/v1/workflows/{value}?tenant=acme", "workflow_id") for value in NOT_UTF8),
+    *((f"/v1/workflows/w-1/decisions/{value}?tenant=acme", "decision_id") for value in NOT_UTF8),
+    *((f"/v1/replays/{value}", "replay_id") for value in NOT_UTF8),
+    ("/livez?%ff=1", "\ufffd"),
 ]
 
 
@@ -82,6 +91,15 @@ async def test_wrong_questions_name_the_field(cluster: Cluster) -> None:
         reply = await worker.get(path)
         assert (reply.status, reply.field) == (400, field), path
         assert len(reply.json["detail"]) > 10
+
+
+async def test_an_id_with_a_percent_sign_is_not_asked_for_by_bytes_that_are_no_text(cluster: Cluster) -> None:
+    worker = await told(cluster)
+    Log(cluster.world).events(story("%ff"))
+    assert (await worker.get("/v1/workflows/%25ff?tenant=acme")).json["workflow_id"] == "%ff"
+    assert (await worker.get("/v1/workflows/%ff?tenant=acme")).status == 400
+    Log(cluster.world).events(story("\ufffd"))
+    assert (await worker.get("/v1/workflows/%EF%BF%BD?tenant=acme")).json["workflow_id"] == "\ufffd"
 
 
 async def test_a_cursor_fits_only_its_own_question(cluster: Cluster) -> None:
