@@ -198,9 +198,9 @@ class Metrics:
         self._forwarded.labels(operation, "none" if status is None else status).inc()
 
 
-def _reason(headers: Sequence[tuple[str, bytes]]) -> str:
+def _reason(headers: Sequence[tuple[str, bytes | None]]) -> str:
     for name, value in headers:
-        if name == deadletter.REASON:
+        if name == deadletter.REASON and value is not None:
             reason = value.decode("utf-8", "replace")
             return reason if reason in deadletter.REASONS else "unknown"
     return "unknown"

@@ -26,7 +26,7 @@ from topics.registry import EVENT_TYPES
 
 __all__ = ["DEFAULT", "Event", "Limits", "Undecodable", "decode", "encode", "event", "read", "wire"]
 
-Headers = Sequence[tuple[str, bytes]]
+Headers = Sequence[tuple[str, bytes | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ def _traced(found: Event, content: bytes, headers: Headers) -> tuple[Event, byte
     if found.trace_id is not None:
         return found, content
     for name, value in headers:
-        if name == "traceparent" and (match := _TRACEPARENT.fullmatch(value)) is not None:
+        if name == "traceparent" and value is not None and (match := _TRACEPARENT.fullmatch(value)) is not None:
             trace, span = match.group(1), match.group(2)
             if not trace.strip(b"0") or not span.strip(b"0"):
                 break  # all zeroes: W3C's way of saying "none"

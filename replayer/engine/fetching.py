@@ -15,6 +15,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from replayer.engine.batch import Batch, split
+from replayer.recordbatches import install
 
 if TYPE_CHECKING:
     from replayer.engine.consumer import BatchConsumer
@@ -46,6 +47,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         self._epochs: defaultdict[TP, int] = defaultdict(int)
 
     def _create_worker_consumer(self, transport: Any) -> Any:
+        install()
         consumer = super()._create_worker_consumer(transport)
         # Sources may be transactional and changelogs are: an aborted record must never be seen. A lost position is an
         # event to be told, not to be papered over by a reset.
@@ -72,8 +74,10 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         except OffsetOutOfRangeError as exc:
             return await self._out_of_range(consumer, exc.args[0])
         except KafkaError as exc:
-            # Raised for a partition whose position is not set yet; each is set by a seek before it is resumed.
+            # Raised for a partition whose position is not set yet; each is set by a seek before it is resumed. Raised
+            # also in the middle of a batch that is damaged, when records of other partitions are lost with it.
             log.warning("fetch failed, it will be tried again", error=type(exc).__name__)
+            self._back_to_last_batch(consumer, wanted)
             await asyncio.sleep(0.1)
             return {}
         # From here to the return nothing is awaited: the positions read belong to the records read.
@@ -103,6 +107,16 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
                 )
         self._pace(consumer, bool(batches))
         return batches
+
+    def _back_to_last_batch(self, consumer: Any, wanted: Iterable[TP]) -> None:
+        """What a failed fetch has passed without handing it on is fetched again."""
+        subscription = consumer._subscription.subscription
+        assignment = subscription.assignment if subscription is not None else None
+        for tp in wanted:
+            before = self._next.get(tp)
+            state = assignment.state_value(tp) if assignment is not None and tp in assignment.tps else None
+            if before is not None and state is not None and state.has_valid_position and state.position != before:
+                self._seek(consumer, tp, before)
 
     def _pace(self, consumer: Any, news: bool) -> None:
         now = monotonic()

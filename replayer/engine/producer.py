@@ -119,14 +119,23 @@ class LaneProducer:
             batch.close()
             last_batch = batch.record_count()
             changelog.append(await producer.send_batch(batch, self._changelog, partition=self._partition))
-        sent = [
-            await producer.send(
-                send.topic, value=send.value, key=send.key, partition=send.partition, headers=list(send.headers)
-            )
-            for send in sends
-        ]
+        sent = [await self._send(producer, send) for send in sends]
         results = await asyncio.gather(*changelog, *sent)
         return int(results[len(changelog) - 1].offset) + last_batch - 1 if changelog else None
+
+    async def _send(self, producer: AIOKafkaProducer, send: Send) -> asyncio.Future[Any]:
+        if send.key is not None or send.value is not None:
+            sent: asyncio.Future[Any] = await producer.send(
+                send.topic, value=send.value, key=send.key, partition=send.partition, headers=list(send.headers)
+            )
+            return sent
+        # aiokafka's `send` asserts that there is one of them. Kafka takes a record without both, so somebody sends it.
+        batch = producer.create_batch()
+        batch.append(key=None, value=None, timestamp=None, headers=list(send.headers))
+        batch.close()
+        partition = send.partition if send.partition is not None else min(await producer.partitions_for(send.topic))
+        sent = await producer.send_batch(batch, send.topic, partition=partition)
+        return sent
 
 
 async def _discard(producer: AIOKafkaProducer) -> None:

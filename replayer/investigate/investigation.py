@@ -63,7 +63,7 @@ class Investigation:
         """Return when the replay has ended, or another process runs it.
 
         What passes by itself (brokers away, elections, time-outs) is waited for, however long; what does not fails the
-        replay with a sentence. Raises what is neither: a fault of this program, not of the replay or the cluster.
+        replay with a sentence. So does, after `most_failures` attempts, what is neither: a fault of this program.
         """
         while True:
             try:
@@ -73,8 +73,10 @@ class Investigation:
             except ProducerFenced:
                 log.info("another investigator runs this replay", replay_id=self.replay_id)
                 return Ending.FENCED
-            except (*_FINDINGS, *INTERRUPTIONS) as error:
+            except Exception as error:
                 self._failures += 1
+                if _unexpected(error):
+                    log.error("a replay raised an error it should not", replay_id=self.replay_id, exc_info=error)
                 wait = min(self._config.backoff_s * 2 ** min(self._failures, 16), self._config.longest_backoff_s)
                 log.warning(
                     "a replay was interrupted",
@@ -105,7 +107,7 @@ class Investigation:
                 await self._scan(ledger, found or await self._plan(ledger, at))
         except ProducerFenced:
             raise
-        except (*_FINDINGS, *INTERRUPTIONS) as error:
+        except Exception as error:
             self._failed = self._for_good(error)
             raise
 
@@ -162,6 +164,14 @@ class Investigation:
 
     def _for_good(self, error: BaseException) -> str | None:
         said = sentence(error)
-        if said is None and not passing(error) and self._failures + 1 >= self._config.most_failures:
+        if (
+            said is None
+            and (_unexpected(error) or not passing(error))
+            and self._failures + 1 >= self._config.most_failures
+        ):
             return f"It failed {self._failures + 1} times in a row, the last time with {type(error).__name__}."
         return said
+
+
+def _unexpected(error: BaseException) -> bool:
+    return not isinstance(error, (*_FINDINGS, *INTERRUPTIONS))

@@ -8,8 +8,10 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from typing import cast
 
+import structlog
 from aiokafka import TopicPartition
 
+from replayer.core.outcome import Record
 from replayer.core.selection import Selection
 from replayer.core.stretch import Stretch
 from replayer.investigate.config import InvestigateConfig, group_of
@@ -19,6 +21,8 @@ from replayer.kafka.reader import Batch, LogReader
 from topics.codec import Undecodable, read
 from topics.projection import projected
 from topics.results import encode_result, result_digest
+
+log = structlog.get_logger(__name__)
 
 
 class Scan:
@@ -100,35 +104,54 @@ class Scan:
 
     def _note(self, batch: Batch) -> None:
         part = self._stretches[batch.partition]
-        selection, limits = self._selection, self._config.limits
         for record in batch.records:
             part.read += 1
-            if not selection.may_hold(record):
-                continue
-            found = read(record.value, limits=limits, headers=record.headers)
-            if isinstance(found, Undecodable):
+            try:
+                projection = self._selected(record)
+            except Exception as error:  # noqa: BLE001 - one record must not hold up all others, whatever is wrong with it
+                # The worker makes a dead letter of such a record (`poison`): here as there it is no event.
+                log.error(
+                    "a record could not be read",
+                    replay_id=self._replay_id,
+                    topic=part.topic,
+                    partition=part.partition,
+                    offset=record.offset,
+                    error=type(error).__name__,
+                )
                 part.undecodable += 1
                 continue
-            event, content = found
-            if not selection.takes(event):
-                continue
-            projection = projected(event, content)
-            sha256 = hashlib.sha256(projection).hexdigest()
-            result = encode_result(
-                self._replay_id,
-                self._seq,
-                part.topic,
-                part.partition,
-                record.offset,
-                record.timestamp,
-                sha256,
-                projection,
-            )
-            part.found(result_digest(part.topic, part.partition, record.offset, sha256))
-            self._seq += 1
-            self.results.append(result)
-            self.result_bytes += len(result)
+            if isinstance(projection, Undecodable):
+                part.undecodable += 1
+            elif projection is not None:
+                self._found(part, record, projection)
         part.position = batch.after
+
+    def _selected(self, record: Record) -> bytes | Undecodable | None:
+        """The projection of the record's event, None where it was not asked for."""
+        if not self._selection.may_hold(record):
+            return None
+        found = read(record.value, limits=self._config.limits, headers=record.headers)
+        if isinstance(found, Undecodable):
+            return found
+        event, content = found
+        return projected(event, content) if self._selection.takes(event) else None
+
+    def _found(self, part: Stretch, record: Record, projection: bytes) -> None:
+        sha256 = hashlib.sha256(projection).hexdigest()
+        result = encode_result(
+            self._replay_id,
+            self._seq,
+            part.topic,
+            part.partition,
+            record.offset,
+            record.timestamp,
+            sha256,
+            projection,
+        )
+        part.found(result_digest(part.topic, part.partition, record.offset, sha256))
+        self._seq += 1
+        self.results.append(result)
+        self.result_bytes += len(result)
 
     def _skip(self, gone: PositionExpired) -> None:
         part = self._stretches[TopicPartition(gone.topic, gone.partition)]

@@ -12,6 +12,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 from replayer.kafka.errors import PositionExpired, TopicError
 from replayer.kafka.metadata import describe
 from replayer.kafka.opening import opened
+from replayer.recordbatches import install
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class LogReader:
         self._consumer: Any = None
 
     async def __aenter__(self) -> Self:
+        install()
         self._consumer = AIOKafkaConsumer(**self._arguments)
         await opened(self._consumer, self._consumer.stop, self._brokers)
         return self

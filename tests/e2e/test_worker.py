@@ -16,7 +16,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from replayer.kafka.admin import LogAdmin
 from replayer.kafka.partitioner import partition_of
 from replayer.kafka.reader import LogReader
+from tests import oddrecords
 from tests.e2e.roles import Role, command, environment, running, until
+from tests.oddrecords import Odd
 from topics import deadletter
 from topics.catalogue import (
     DEAD_LETTERS,
@@ -62,6 +64,19 @@ async def publish(broker: str, records: Sequence[Sent]) -> list[At]:
             (topic, done.partition, done.offset)
             for topic, key, value, partition in records
             for done in [await producer.send_and_wait(topic, value, key, partition, next(claims))]
+        ]
+    finally:
+        await producer.stop()
+
+
+async def publish_odd(broker: str, records: Sequence[tuple[str, int, Odd]]) -> list[At]:
+    """What no ordinary client sends and Kafka takes, one after the other."""
+    producer = AIOKafkaProducer(bootstrap_servers=broker)
+    await producer.start()
+    try:
+        return [
+            (topic, partition, await oddrecords.send(producer, topic, partition, odd))
+            for topic, partition, odd in records
         ]
     finally:
         await producer.stop()
@@ -146,12 +161,24 @@ def test_any_bytes_on_any_topic_are_a_dead_letter_and_the_next_offset_is_process
     for name in (REPLAY_COMMANDS.name, REPLAY_PROGRESS.name):
         records.append((name, b"x", b"\xff" + CANARY, 0))
 
+    odd: list[tuple[str, int, Odd]] = []
+    buried: list[tuple[str, int, Odd]] = []
+    for topic in SOURCES:
+        buried.append((topic.name, home, (None, None, [])))
+        buried.append((topic.name, home, (b"k" * 20_000, None, [(b"\xff", None)])))
+        for number, name in enumerate((b"traceparent", b"\xff\xfe")):  # a null in the one, no text in the other
+            value = policy(workflow, f"{topic.name}-odd-{number}")
+            odd.append((topic.name, home, (workflow.encode(), value, [(name, None)])))
+    buried.append((REPLAY_COMMANDS.name, 0, (None, None, [(b"\xff", b"")])))
+
     settings = environment(broker, tag, tmp_path / "data")
     command(settings, "topics", "create")
     worker = Role("worker", settings, tmp_path / "log")
     with running(worker):
+        asyncio.run(publish_odd(broker, odd))
+        nothing = asyncio.run(publish_odd(broker, buried))
         where = asyncio.run(publish(broker, records))
-        good = len(SOURCES) * len(bad)
+        good = len(SOURCES) * len(bad) + len(odd)
 
         def events() -> Any:
             status, body = worker.get(f"/v1/workflows/{workflow}?tenant=acme")
@@ -162,7 +189,7 @@ def test_any_bytes_on_any_topic_are_a_dead_letter_and_the_next_offset_is_process
         wanted = [at for at, (_, _, value, _) in expected.items() if value in {value for value, _ in bad} | {misrouted}]
         wanted += [at for at in expected if at[0] in (REPLAY_COMMANDS.name, REPLAY_PROGRESS.name)]
 
-        missing: set[At] = set(wanted)
+        missing: set[At] = {*wanted, *nothing}
 
         def all_buried() -> bool:
             missing.difference_update(asyncio.run(dead_letters(broker)))
@@ -183,6 +210,10 @@ def test_any_bytes_on_any_topic_are_a_dead_letter_and_the_next_offset_is_process
             assert headers[deadletter.POINTER].decode() == f"{at[0]}/{at[1]}/{at[2]}"
         else:
             assert kept == value
+    for at in nothing:
+        ((value, headers),) = letters[at]
+        assert value is None
+        assert headers[deadletter.REASON].decode() == deadletter.UNDECODABLE
     assert CANARY not in worker.log.read_bytes()
 
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 from types import SimpleNamespace
 
 import pytest
-from aiokafka.errors import IllegalStateError, KafkaTimeoutError, OffsetOutOfRangeError
+from aiokafka.errors import CorruptRecordException, IllegalStateError, KafkaTimeoutError, OffsetOutOfRangeError
 from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
@@ -222,6 +222,26 @@ def test_a_broker_that_does_not_answer_is_asked_again():
     consumer.end_offsets = no_answer
     assert fetch(thread, {A}) == {}
     assert consumer.states[A].position == 2
+
+
+def test_what_a_fetch_drained_before_it_raised_is_fetched_again():
+    logs = {A: Log(range(8), 8), B: Log(range(8), 8)}
+    consumer = FakeConsumer(logs)
+    thread = thread_on(consumer)
+    for tp in logs:
+        thread._seek(consumer, tp, 0)
+    fetch(thread, {A, B})
+
+    def drain():  # as aiokafka does: A's records are taken and its position is moved, then B's batch is damaged
+        consumer.states[A].position = 8
+
+    consumer.meanwhile, consumer.error = drain, CorruptRecordException("crc")
+    assert fetch(thread, {A, B}) == {}
+    consumer.meanwhile = lambda: None
+    again = fetch(thread, {A, B})
+    for tp, log in logs.items():
+        assert again[tp][0].before == 4
+        assert_true_to(log, again[tp])
 
 
 @pytest.mark.parametrize("revoked_when", ["forgotten", "unassigned"])

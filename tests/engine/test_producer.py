@@ -48,7 +48,11 @@ async def test_rows_in_order_sends_and_the_offset_of_the_last_row(broker, config
     producer = await started(config)
     rows = [(b"%04d" % index, bytes(40_000)) for index in range(60)]  # more than one record batch
     rows += [(b"gone", None), (b"large", bytes(950_000)), (b"last", b"1"), (b"but one", b"2")]
-    sends = [Send(f"{config.app_id}-sends", b"k", b"v", (("h", b"1"),), 0)]
+    sends = [
+        Send(f"{config.app_id}-sends", b"k", b"v", (("h", b"1"),), 0),
+        Send(f"{config.app_id}-sends", None, None, (("h", b"2"), ("null", None)), 0),
+        Send(f"{config.app_id}-sends", None, None, (("h", b"3"),)),  # wherever
+    ]
     last = await producer.publish(rows, sends, {f"{config.app_id}-source": 7})
     again = await producer.publish([(b"x", b"1")], [], {f"{config.app_id}-source": 8})
     await producer.stop()
@@ -58,8 +62,11 @@ async def test_rows_in_order_sends_and_the_offset_of_the_last_row(broker, config
     assert {r.partition for r in found} == {1}
     assert last == found[-2].offset
     assert again == found[-1].offset
-    (sent,) = await read_all(broker, f"{config.app_id}-sends")
-    assert (sent.key, sent.value, sent.headers, sent.partition) == (b"k", b"v", (("h", b"1"),), 0)
+    sent = await read_all(broker, f"{config.app_id}-sends")
+    assert [(r.key, r.value, r.headers) for r in sorted(sent, key=lambda r: r.headers)] == [
+        (send.key, send.value, send.headers) for send in sends
+    ]
+    assert {r.partition for r in sent if r.headers != sends[2].headers} == {0}
     if config.exactly_once:
         await offset_is(config, 8)
     else:

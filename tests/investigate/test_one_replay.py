@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from replayer.core.replays import OpenReplay
+from replayer.investigate import investigation, scan
 from replayer.investigate.config import group_of
 from replayer.investigate.investigation import Ending, Investigation
 from replayer.investigate.ledger import Ledger
@@ -112,6 +114,40 @@ async def test_what_is_no_event_is_counted_and_coverage_is_not_complete(log: Log
     assert end.coverage is not None
     assert not end.coverage.complete
     assert sum(part.undecodable for part in end.coverage.partitions) == 2
+
+
+async def test_a_record_that_makes_it_raise_holds_up_nobody(log: Log, unique, monkeypatch):
+    positions = await log.events(30)
+    broken = positions[7]
+
+    def raises(projected, event, content):
+        if event.event_id == "e-7":
+            raise ZeroDivisionError
+        return projected(event, content)
+
+    monkeypatch.setattr(scan, "projected", functools.partial(raises, scan.projected))
+    replay_id = unique("raises")
+    await run(log, wanted(replay_id))
+    out = await log.output(replay_id)
+    assert out.positions == sorted(at for at in positions if at != broken)
+    (end,) = out.terminals
+    assert end.coverage is not None
+    assert sum(part.undecodable for part in end.coverage.partitions) == 1
+
+
+async def test_a_fault_of_the_program_ends_the_replay_and_says_so(log: Log, unique, monkeypatch):
+    await log.events(5)
+
+    async def broken(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(investigation, "snapshot", broken)
+    replay_id = unique("fault")
+    config = replace(log.config, most_failures=3, backoff_s=0.01)
+    assert await Investigation(config, wanted(replay_id)).run() is Ending.ENDED
+    (end,) = (await log.output(replay_id)).terminals
+    assert end.state is State.FAILED
+    assert end.error == "It failed 3 times in a row, the last time with ZeroDivisionError."
 
 
 async def test_the_end_is_what_was_there_at_the_start(log: Log, unique):

@@ -107,6 +107,11 @@ def test_any_bytes_decode_to_a_value(raw: bytes) -> None:
     assert isinstance(decode(raw), Event | Undecodable)
 
 
+@given(events(), st.lists(st.tuples(st.sampled_from(["traceparent", "x"]) | st.text(), st.none() | st.binary())))
+def test_any_headers_leave_an_event_an_event(document: dict[str, Any], headers: list[tuple[str, bytes | None]]) -> None:
+    assert isinstance(decode(compact(document), headers=headers), Event)
+
+
 @given(events(), st.data())
 @settings(max_examples=200)
 def test_damaged_bytes_decode_to_a_value(document: dict[str, Any], data: st.DataObject) -> None:
@@ -187,7 +192,7 @@ def test_the_trace_context_of_the_header_counts_where_the_envelope_has_none() ->
     assert (found.trace_id, found.span_id) == (trace, span)
     assert content == read(compact({**bare, "trace_id": trace, "span_id": span}))[1]  # type: ignore[index]
     assert decode(compact(SMALL), headers=header) == decode(compact(SMALL))
-    for useless in (b"", b"00-x", f"00-{'0' * 32}-{span}-01".encode(), f"00-{trace}-{'0' * 16}-01".encode()):
+    for useless in (None, b"", b"00-x", f"00-{'0' * 32}-{span}-01".encode(), f"00-{trace}-{'0' * 16}-01".encode()):
         assert decode(compact(bare), headers=[("traceparent", useless)]) == decode(compact(bare))
 
 
