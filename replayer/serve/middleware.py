@@ -29,7 +29,7 @@ Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
 MAX_TARGET_CHARS = 8192
 CALLER = web.RequestKey("caller", Caller)
 
-_HEADERS = {
+HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -50,7 +50,7 @@ def sealed(metrics: WebMetrics) -> Middleware:
             status = answer.status
         finally:
             metrics.answered(operation_name(request) or "unknown", status, time.perf_counter() - started)
-        for name, value in _HEADERS.items():
+        for name, value in HEADERS.items():
             answer.headers.setdefault(name, value)
         return answer
 

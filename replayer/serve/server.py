@@ -24,6 +24,7 @@ from replayer.serve.middleware import letting_in, refusing, sealed
 from replayer.serve.openapi import document
 from replayer.serve.peers import Peers
 from replayer.serve.ports import Tables, WebMetrics
+from replayer.serve.protocol import Runner
 from replayer.serve.queries import check_encoding, read, read_path
 from replayer.serve.routes import BY_NAME, OPERATIONS, PUBLIC, needed
 from replayer.serve.site import SITE, Call, Operation, Site
@@ -83,6 +84,7 @@ def attach(
         document=_described(tuple(operation.name for operation in operations), bool(settings.tokens)),
     )
     application: web.Application = faust_app.web.web_app
+    faust_app.web._runner = Runner(application, metrics, access_log=None)  # Faust's own, but for what is no HTTP
     application[SITE] = site
     application.cleanup_ctx.append(_peers_open)
     for operation in operations:
@@ -125,11 +127,11 @@ async def _peers_open(application: web.Application) -> AsyncIterator[None]:
 
 
 class _WithoutBytes(logging.Filter):
-    """aiohttp logs requests it cannot parse with the bytes it stumbled over: a payload, or a token."""
+    """Whatever else aiohttp logs of a connection: an exception's text may quote what was sent, a payload or a token."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        record.msg, record.args = "a request could not be read: %s", (type(error).__name__,)
+        record.msg, record.args = "a connection failed: %s", (type(error).__name__,)
         record.exc_info = record.exc_text = None
         return True
 

@@ -7,8 +7,10 @@ import logging
 from typing import Any
 
 import faust
+import orjson
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from replayer.serve import server
 from replayer.serve.ports import Status
@@ -162,18 +164,62 @@ async def test_a_failing_view_is_a_problem_and_its_log_line_quotes_nothing(
     assert "my-token" not in printed
 
 
-async def test_unreadable_requests_are_refused_and_their_bytes_not_logged(
-    cluster: Cluster, caplog: pytest.LogCaptureFixture
+UNREADABLE = [
+    b"GET /livez HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer my-token\x00\r\n\r\n",
+    b"GET /livez HTTP/1.1\r\nHost: localhost\r\nAuthorization : Bearer my-token\r\n\r\n",
+    b"GET /livez HTTP/1.1\r\nX: " + b"my-token" * 2000 + b"\r\n\r\n",
+    b"GET /\xff\xfe?my-token HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\nmy-token\r\n\r\n",  # not alone on its connection
+    b"\x16\x03\x01 my-token\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("sent", UNREADABLE, ids=range(len(UNREADABLE)))
+async def test_what_is_no_http_is_a_problem_that_repeats_nothing(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture, sent: bytes
 ) -> None:
     (worker,) = await cluster.start()
-    with caplog.at_level(logging.DEBUG):
-        for request in (
-            b"GET /livez HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer my-token\x00\r\n\r\n",
-            b"GET /\xff\xfe?my-token HTTP/1.1\r\nHost: localhost\r\n\r\n",
-            b"\x16\x03\x01 my-token\r\n\r\n",
-        ):
-            assert b" 400 " in await raw(worker.url, request)
-    assert len(caplog.records) >= 3
+    with caplog.at_level(logging.DEBUG), capture_logs() as said:
+        answer = await raw(worker.url, sent)
+    head, _, body = answer[answer.index(b" 400 ") :].partition(b"\r\n\r\n")
+    for header in (b"Content-Type: application/problem+json", b"Server: replayer", b"Cache-Control: no-store"):
+        assert header in head
+    assert orjson.loads(body)["type"] == "urn:replayer:problem:bad-request"
+    assert worker.metrics.seen[-1] == ("unknown", 400)
+    (line,) = said
+    assert (line["event"], line["log_level"]) == ("a request could not be read", "debug")  # not ours to be flooded by
+    assert b"my-token" not in answer
+    assert "my-token" not in f"{said}{caplog.text}"
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_a_middleware_that_fails_is_a_problem_and_its_log_line_quotes_nothing(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (worker,) = await cluster.start()
+    seen = []
+
+    def answered(operation: str, status: int, seconds: float) -> None:
+        seen.append((operation, status))
+        if operation == "livez":
+            raise RuntimeError("payload: my secret")
+
+    monkeypatch.setattr(worker.metrics, "answered", answered)
+    reply = await worker.get("/livez")
+    assert (reply.status, reply.field) == (500, None)
+    assert seen == [("livez", 200), ("unknown", 500)]
+    printed = "".join(capsys.readouterr())
+    assert "RuntimeError" in printed
+    assert "secret" not in printed + reply.body.decode()
+
+
+def test_what_else_a_connection_logs_is_without_bytes(caplog: pytest.LogCaptureFixture) -> None:
+    log = server.web_application_options(Settings(), CountingMetrics())["handler_args"]["logger"]
+    try:
+        raise ValueError("my-token")
+    except ValueError:
+        log.exception("Unhandled exception: %s", "my-token")
+    assert [record.getMessage() for record in caplog.records] == ["a connection failed: ValueError"]
     assert "my-token" not in caplog.text
 
 
@@ -201,7 +247,7 @@ async def raw(url: str, request: bytes) -> bytes:
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(request)
     async with asyncio.timeout(30):
-        head = await reader.readuntil(b"\r\n\r\n")
+        answer = await reader.read()  # to the end: a refusal closes the connection
     writer.close()
     await writer.wait_closed()
-    return head
+    return answer
