@@ -75,7 +75,8 @@ def code_commit() -> str:
     head = _git("rev-parse", "HEAD")
     if not head:
         return "unknown"
-    changed = _git("status", "--porcelain", "--", "topics", "replayer", "benchmarks/*.py", "benchmarks/contenders")
+    measured = ("topics", "replayer", "constraints.txt", "benchmarks/*.py", "benchmarks/*.txt", "benchmarks/contenders")
+    changed = _git("status", "--porcelain", "--", *measured)
     return f"{head}+changes" if changed else head
 
 

@@ -40,6 +40,8 @@ def test_what_nobody_can_make_again_is_unfit() -> None:
         {"ratio": 0.0},
         {"ratio": float("nan")},
         {"detail": {"rounds": []}},
+        {"detail": {"rounds": [1.0, 2.0]}},
+        {"detail": {"rounds": [1.0, 2.0, 3.0], "disturbed_cores": 1.2}},
     ):
         (reason,) = report.unfit({**whole, "latency.p99_ms": {**made, **spoilt}})
         assert reason.startswith("latency.p99_ms: ")
