@@ -65,7 +65,7 @@ class Show:
         url = self._views.url
         self._console.print(f"\nWeb views of the worker (description: {url}/openapi.json):", markup=False)
         for path in (
-            "/v1/workflows?status=overridden",
+            f"/v1/workflows?tenant={tenant}&status=completed&limit=10",
             f"/v1/workflows/{workflow}/timeline?tenant={tenant}",
             f"/v1/replays/{REPLAY_ID}",
             "/readyz",

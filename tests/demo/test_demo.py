@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -114,6 +116,7 @@ def test_it_shows_a_timeline_and_an_investigation_and_ends_by_itself(demo: Calla
 def test_ctrl_c_ends_it_and_all_it_started(demo: Callable[..., Demo]) -> None:
     run = demo()
     run.until_up()
+    every_printed_url_has_something_to_show(run.said)
     running = " ".join(run.processes().values())
     for role in ("kafka.Kafka", "replayer.cli worker", "replayer.cli investigator"):
         assert role in running
@@ -121,6 +124,18 @@ def test_ctrl_c_ends_it_and_all_it_started(demo: Callable[..., Demo]) -> None:
     assert run.process.wait(120) == 0, run.said
     assert "nothing is left behind" in run.said
     assert run.processes() == {}
+
+
+def every_printed_url_has_something_to_show(said: str) -> None:
+    urls = re.findall(r"http://127\.0\.0\.1:\d+/\S*[^\s):]", said)
+    assert len(urls) >= 6
+    assert any("/v1/workflows?" in url for url in urls)
+    for url in urls:
+        with urlopen(url, timeout=60) as answer:  # raises unless it is a 200
+            body = answer.read()
+            assert (answer.status, bool(body)) == (200, True), url
+            if answer.headers["Content-Type"].startswith("application/json"):
+                assert json.loads(body).get("items") != [], url
 
 
 def test_a_child_that_dies_is_reported_with_the_end_of_its_log(demo: Callable[..., Demo]) -> None:
