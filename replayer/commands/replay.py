@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from topics.commands import ReplayCommand
 
 FINAL = ("COMPLETED", "FAILED", "CANCELLED")
+#: How long a worker is asked whether a replay was accepted: it takes well under a second, unless nobody is at work.
+ACCEPTANCE_S = 10.0
 ReplayId = Annotated[str, Parameter(name="ID", help="the replay's id")]
 Wait = Annotated[bool, Parameter(negative="", help="until it has ended; exit code 1 unless it is COMPLETED")]
 
@@ -50,28 +52,35 @@ def start(
 ) -> int:
     """Start a replay from historical offsets, in a consumer group of its own: the live consumers never notice.
 
-    Its results go to replay-results. The same id again is the same replay; with another request it is refused.
+    Its results go to replay-results. The same id again is the same replay; with another request it is refused, which is
+    exit code 1. Where no worker can be asked, that is said, and the exit code is 0: the request stands in the log.
     """
-    import asyncio
-
     from replayer.settings import load
 
     settings = load(broker=broker)
     command = _command(
         workflow, tenant, everything, since, until, name, purpose, replay_id, requester, rate, keep_group
     )
-    asked = views(url) if wait else None  # refused before anything is sent
-    asyncio.run(_send(settings, command))
-    if asked is not None:
+    asked = views(url)  # refused before anything is sent
+    _send(settings, command)
+    unknown = _unknown(asked, command)
+    if wait:
         try:
-            return _report(follow(asked, command.replay_id), json)
+            answer = follow(asked, command.replay_id)
         except CommandFailed as failed:
             raise CommandFailed(f"Replay {command.replay_id} was asked for, but: {failed}", failed.code) from None
+        if answer["spec"] is not None:
+            _check_ours(answer, command)
+        return _report(answer, json)
+    if unknown is not None:
+        output.complain(f"Whether replay {command.replay_id} is accepted is not known: {unknown}")
     if json:
-        output.say_json({"replay_id": command.replay_id, "command_id": command.command_id})
+        known = {"replay_id": command.replay_id, "command_id": command.command_id}
+        output.say_json({**known, "accepted": True if unknown is None else None})
     else:
         output.stdout().print(
-            f"Replay {command.replay_id} was asked for: replayer replay show {command.replay_id} --wait"
+            f"Replay {command.replay_id} was {'accepted' if unknown is None else 'asked for'}: "
+            f"replayer replay show {command.replay_id} --wait"
         )
     return Exit.OK
 
@@ -176,16 +185,45 @@ def _utc(moment: datetime | None) -> datetime | None:
     return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-async def _send(settings: Settings, command: ReplayCommand) -> None:
+def _send(settings: Settings, command: ReplayCommand) -> None:
+    from replayer.commands.publishing import Parcel, publish
     from replayer.core.outcome import Send
-    from replayer.kafka.connection import check_broker, client_arguments
-    from replayer.kafka.publisher import Publisher
     from topics.catalogue import REPLAY_COMMANDS
     from topics.commands import encode_command
 
-    await check_broker(settings)
-    async with Publisher(settings.brokers, client_arguments(settings)) as publisher:
-        await publisher.publish_all([Send(REPLAY_COMMANDS.name, command.key, encode_command(command))])
+    record = Send(REPLAY_COMMANDS.name, command.key, encode_command(command))
+    if publish([Parcel(record)], settings, store=None).interrupted:
+        raise KeyboardInterrupt
+
+
+def _unknown(asked: Views, command: ReplayCommand) -> str | None:
+    """Why it is not known whether the command was accepted; None: it was. Raises CommandFailed where it is refused.
+
+    Asked after it was published, not before: of two requests under one id the log's order decides.
+    """
+    deadline = time.monotonic() + ACCEPTANCE_S
+    while time.monotonic() < deadline:
+        try:
+            answer = asked.get("v1", "replays", command.replay_id)
+        except CommandFailed as failed:
+            if failed.code is not Exit.NOT_FOUND:
+                return str(failed)
+        else:
+            if answer["spec"] is not None:  # else only its progress has been seen yet
+                _check_ours(answer, command)
+                return None
+        time.sleep(0.1)
+    return f"no worker has seen the request within {ACCEPTANCE_S:.0f} s."
+
+
+def _check_ours(answer: dict[str, Any], command: ReplayCommand) -> None:
+    """Raises CommandFailed where the replay of this id is another one; see `ReplayCommand.content`."""
+    spec = command.spec.model_dump(mode="json") if command.spec is not None else None
+    if (answer["spec"], answer["requester"]) != (spec, command.requester):
+        raise CommandFailed(
+            f"Replay {command.replay_id} exists with another request ({answer['name']}, asked for by "
+            f"{answer['requester']}), so this one is refused: choose another --id."
+        )
 
 
 def _report(answer: dict[str, Any], json: bool) -> int:

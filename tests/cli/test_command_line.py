@@ -108,12 +108,17 @@ def test_a_wrong_command_line_is_a_sentence_and_exit_code_2(
 def test_a_replay_that_was_asked_for_is_named_though_nobody_can_say_how_it_fares(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def sent(*_: object) -> None:
-        pass
-
-    monkeypatch.setattr(replay, "_send", sent)
-    assert main([*STARTED, "--id", "inc-7", "--wait", "--url", "http://127.0.0.1:1"]) == 4
+    monkeypatch.setattr(replay, "_send", lambda *_: None)
+    monkeypatch.setenv("REPLAYER_BROKER", "127.0.0.1:1")
+    asked = [*STARTED, "--id", "inc-7", "--url", "http://127.0.0.1:1"]
+    assert main([*asked, "--wait"]) == 4
     assert "Replay inc-7 was asked for, but: No worker answers" in capsys.readouterr().err
+    assert main(asked) == 0
+    told = capsys.readouterr()
+    assert "Replay inc-7 was asked for: replayer replay show inc-7" in told.out
+    assert "Whether replay inc-7 is accepted is not known: No worker answers at http://127.0.0.1:1" in told.err
+    assert main([*asked, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["accepted"] is None
 
 
 def test_schemas_of_everything_on_every_topic(replayer: Command) -> None:

@@ -64,6 +64,29 @@ def test_a_replay_is_started_waited_for_and_shown(roles: Settings, replay: dict[
     assert replay["digest"] in for_people
 
 
+def test_a_used_id_is_the_same_replay_or_refused(roles: Settings, told: dict[str, Any], replay: dict[str, Any]) -> None:
+    workflow = told["first_workflow"]
+    arguments = ("replay", "start", "--workflow", workflow["workflow_id"], "--tenant", workflow["tenant_id"])
+    arguments = (*arguments, "--name", "INC-42", "--id", replay["replay_id"], "--purpose")
+    again = run(roles, *arguments, "why the refund", "--requester", "ann", "--json")
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["accepted"] is True
+    for another in (("something else", "--requester", "ann"), ("why the refund", "--requester", "bob")):
+        for form in ((), ("--wait",), ("--json",)):
+            refused = run(roles, *arguments, *another, *form)
+            assert (refused.returncode, refused.stdout) == (1, "")
+            assert f"Replay {replay['replay_id']} exists with another request" in refused.stderr
+    assert command(roles, "replay", "show", replay["replay_id"], "--json")["purpose"] == "why the refund"
+
+
+def test_a_replay_of_a_stretch_of_time_is_known_as_ours(roles: Settings) -> None:
+    window = ("--since", "2001-01-01T01:00:00.5+01:00", "--until", "2001-01-02T00:00:00", "--rate", "1000")
+    done = run(roles, "replay", "start", "--everything", *window, "--name", "n", "--purpose", "p")
+    assert done.returncode == 0, done.stderr
+    assert "was accepted: replayer replay show r-" in done.stdout
+    assert done.stderr == ""
+
+
 def test_its_results_are_the_events_of_the_workflow_and_end_with_a_terminal_record(
     roles: Settings, told: dict[str, Any], replay: dict[str, Any]
 ) -> None:
