@@ -6,6 +6,7 @@ Commands are named here and imported when they are called, so that `replayer --h
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -69,6 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not all(map(_spelled, words)):
         output.complain("An argument is no UTF-8 text: everything that replayer is told goes into JSON.")
         return Exit.USAGE
+    # A command says in one sentence what aiokafka says many times a second; worker and investigator set up logs anew.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL + 1)
     try:
         code = application(words)(
             words, exit_on_error=False, print_error=False, help_on_error=False, result_action="return_value"

@@ -8,15 +8,27 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import TYPE_CHECKING
 
+from replayer.commands import output
 from replayer.core.artefacts import Artefact
 from replayer.core.outcome import Send
+from replayer.kafka.errors import BrokerUnreachable
 from replayer.settings import Settings
 from replayer.storage.artefacts import ArtefactStore
 from topics.classification import Classification
 
+if TYPE_CHECKING:
+    from replayer.kafka.publisher import Publisher
+
 _BATCH = 500
 _TICK_S = 0.05
+_LOOK_S = 0.5
+
+#: A broker that says nothing for so long while records wait for its word is given up: the client itself never would.
+SILENCE_S = 60.0
+#: What a batch that is under way at Ctrl-C is still given to be acknowledged.
+GRACE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +41,7 @@ class Parcel:
 
 @dataclass(slots=True)
 class Report:
-    """What was done. `interrupted`: by Ctrl-C, between two batches."""
+    """What was done: records that were acknowledged. `interrupted`: by Ctrl-C."""
 
     records: int = 0
     by_topic: dict[str, int] = field(default_factory=dict)
@@ -48,8 +60,9 @@ def publish(
 ) -> Report:
     """Publish in order, at most `rate` records a second, and return when the brokers have acknowledged every record.
 
-    `advance` hears the number of records after each batch. Raises BrokerUnreachable (within seconds), AccessRefused,
-    PublishError, StorageError; what was published before stays.
+    `advance` hears the number of records after each batch. Raises BrokerUnreachable (within seconds, or after SILENCE_S
+    where the broker goes away meanwhile), AccessRefused, PublishError, StorageError; what was published before stays.
+    Ctrl-C ends it after the batch under way, or after GRACE_S.
     """
     return asyncio.run(_publish(iter(parcels), settings, store, rate, advance))
 
@@ -76,7 +89,11 @@ async def _publish(
         while batch := list(islice(parcels, size)):
             if store is not None:
                 _store(batch, store, stored)
-            await publisher.publish_all([parcel.record for parcel in batch])
+            if not await _acknowledged(publisher, [parcel.record for parcel in batch], stopped, settings):
+                left = report.records + len(batch) - publisher.acknowledged
+                output.complain(f"the last {left} records were not acknowledged: they may be in the log, or not")
+                report.interrupted = True
+                break
             _count(report, batch)
             advance(len(batch))
             ahead_s = 0.0 if rate is None else report.records / rate - (time.monotonic() - began)
@@ -86,6 +103,35 @@ async def _publish(
     report.artefacts = len(stored)
     report.seconds = time.monotonic() - began
     return report
+
+
+async def _acknowledged(publisher: Publisher, records: list[Send], stopped: asyncio.Event, settings: Settings) -> bool:
+    """Publish them; False where Ctrl-C came and the broker had not answered for all of them within the grace."""
+    publishing = asyncio.ensure_future(publisher.publish_all(records))
+    stopping = asyncio.ensure_future(stopped.wait())
+    answered, since = -1, time.monotonic()
+    try:
+        while not publishing.done() and not stopping.done():
+            await asyncio.wait([publishing, stopping], timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+            if publisher.answered != answered:
+                answered, since = publisher.answered, time.monotonic()
+            elif time.monotonic() - since > SILENCE_S and not publishing.done():
+                raise _silent(publisher, records, settings)
+        await asyncio.wait([publishing], timeout=GRACE_S)
+        if publishing.done():
+            publishing.result()
+        return publishing.done()
+    finally:
+        publishing.cancel()
+        stopping.cancel()
+        await asyncio.gather(publishing, stopping, return_exceptions=True)
+
+
+def _silent(publisher: Publisher, records: list[Send], settings: Settings) -> BrokerUnreachable:
+    return BrokerUnreachable(
+        f"The Kafka broker at {','.join(settings.brokers)} has not answered for {SILENCE_S:.0f} s and is given up. "
+        f"{publisher.acknowledged} records were acknowledged; of up to {len(records)} more it is not known."
+    )
 
 
 def _store(batch: list[Parcel], store: ArtefactStore, stored: set[str]) -> None:

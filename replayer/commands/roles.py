@@ -64,6 +64,10 @@ def broker(
                 output.stdout().print(f"For the other commands: export REPLAYER_BROKER={embedded.bootstrap}")
             while embedded.running:
                 stopped.wait(0.5)
-            raise CommandFailed(f"The broker's Java process ended by itself: {embedded.log_file} says why.")
+            # The end of the log itself: with a temporary directory the file is gone when this is read.
+            where = f" ({embedded.log_file})" if data_dir else ""
+            raise CommandFailed(
+                f"The broker's Java process ended by itself. Its log{where} ends:\n{embedded.log_tail()}"
+            )
     except KeyboardInterrupt:
         return Exit.OK

@@ -84,6 +84,13 @@ class EmbeddedBroker:
         """What Kafka itself says (warnings and errors)."""
         return (self.data_dir or self._directory()) / "broker.log"
 
+    def log_tail(self) -> str:
+        """The last lines of `log_file` but for stack frames. To be asked before `stop`: that may delete it."""
+        try:
+            return _tail(self.log_file.read_text("utf-8", "replace"))
+        except OSError:
+            return "(no log)"
+
     def start(self) -> Self:
         """Start and return once the broker answers a metadata request. Raises BrokerStartError."""
         if self.running:
@@ -239,7 +246,7 @@ class EmbeddedBroker:
         assert self._process.stdout is not None
         self._pid = int(self._process.stdout.readline() or 0)
         if not self._pid:
-            raise BrokerStartError(f"The broker's Java process could not be started: {self._log_tail()}")
+            raise BrokerStartError(f"The broker's Java process could not be started: {self.log_tail()}")
 
     def _await_ready(self) -> None:
         deadline = time.monotonic() + self._start_timeout_s
@@ -255,11 +262,11 @@ class EmbeddedBroker:
             time.sleep(0.05)
         raise BrokerStartError(
             f"The embedded broker did not answer on {self.bootstrap} within {self._start_timeout_s:.0f} s. "
-            f"Its log ends: {self._log_tail()}"
+            f"Its log ends: {self.log_tail()}"
         )
 
     def _why_it_died(self) -> str:
-        tail = self._log_tail()
+        tail = self.log_tail()
         if "Address already in use" in tail:
             return f"Port {self.port} on {node.HOST} is taken: stop what listens there, or choose another port."
         if "Failed to acquire lock" in tail:
@@ -267,12 +274,6 @@ class EmbeddedBroker:
                 f"The data directory {self.data_dir} is in use by another broker: stop it, or choose another directory."
             )
         return f"The broker's Java process ended. Its log ({self.log_file}) ends: {tail}"
-
-    def _log_tail(self) -> str:
-        try:
-            return _tail(self.log_file.read_text("utf-8", "replace"))
-        except OSError:
-            return "(no log)"
 
     def _signal(self, number: signal.Signals) -> None:
         if self.running:

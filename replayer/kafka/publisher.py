@@ -24,6 +24,7 @@ from replayer.kafka.opening import opened
 # UnknownError: aiokafka has no name for INVALID_RECORD (no key, on a compacted topic).
 _FOR_ITS_COMPANY = (MessageSizeTooLargeError, OutOfOrderSequenceNumber, RecordListTooLargeError, UnknownError)
 _FRAMING_BYTES = 128 << 10  # key, headers and context beside the largest value
+_CLOSE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +68,38 @@ class Publisher:
         }
         self._producer: Any = None
         self._known: set[str] = set()
+        self._sent: list[asyncio.Future[Any]] = []
+        self._acknowledged = 0
+
+    @property
+    def answered(self) -> int:
+        """How many records of the `publish` under way have the broker's word, good or bad."""
+        return sum(future.done() for future in self._sent)
+
+    @property
+    def acknowledged(self) -> int:
+        """How many records the broker has accepted, of all there ever were. Grows while `publish` is under way."""
+        return self._acknowledged + sum(map(_accepted, self._sent))
 
     async def __aenter__(self) -> Self:
         await self._start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._producer.stop()
+        await self._stop()
 
     async def _start(self) -> None:
         self._producer = AIOKafkaProducer(**self._arguments)
         await opened(self._producer, self._producer.stop, self._brokers)
+
+    async def _stop(self) -> None:
+        """Bounded: only a publish that was cut off leaves something to flush, and aiokafka would try for ever."""
+        try:
+            async with asyncio.timeout(_CLOSE_S):
+                await self._producer.stop()
+        except TimeoutError:
+            await self._producer.client.close()
+            self._producer._sender.sender_task.cancel()
 
     async def publish(self, records: Sequence[Send]) -> list[Appended | PublishError]:
         """Append the records; records of one partition keep their order. One answer for each record, in their order.
@@ -86,6 +108,7 @@ class Publisher:
         anywhere. A topic that does not exist is not made.
         One record's failure does not keep the others back; nothing is raised for it.
         """
+        self._acknowledged, self._sent = self.acknowledged, []
         await self._learn({record.topic for record in records} - self._known)
         pending = [await self._send(index, record) for index, record in enumerate(records)]
         waiting = [entry for entry in pending if isinstance(entry, asyncio.Future)]
@@ -132,7 +155,7 @@ class Publisher:
             await self._renew()
 
     async def _renew(self) -> None:
-        await self._producer.stop()
+        await self._stop()
         await self._start()
 
     async def _send(self, index: int, record: Send) -> asyncio.Future[Any] | PublishError:
@@ -150,7 +173,12 @@ class Publisher:
             )
         except KafkaError as error:  # too large for a request: refused before it is sent
             return _refused(index, record, error)
+        self._sent.append(future)
         return future
+
+
+def _accepted(future: asyncio.Future[Any]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
 
 
 def _settled(index: int, record: Send, entry: asyncio.Future[Any] | PublishError) -> Appended | PublishError:

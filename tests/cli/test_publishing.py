@@ -6,11 +6,14 @@ import asyncio
 import gzip
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -252,3 +255,57 @@ def test_broker_keeps_its_data_where_asked(tmp_path: Path, replayer: Command) ->
         assert replayer("topics", "create", REPLAYER_BROKER=bootstrap).returncode == 0
     with broker_process(tmp_path, *kept) as bootstrap:
         assert replayer("topics", "check", REPLAYER_BROKER=bootstrap).returncode == 0
+
+
+#: The command line, with less patience than people have.
+IMPATIENT = """
+import sys
+from replayer.commands import publishing
+publishing.SILENCE_S = 2.0
+from replayer.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@contextmanager
+def publisher(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """One that would go on for ever, but for the block's end."""
+    command = [sys.executable, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_a_broker_that_dies_is_told_by_all_who_used_it(tmp_path: Path, replayer: Command) -> None:
+    """Whoever publishes gives up after a while, and at Ctrl-C at once; the broker's own command shows its log's end."""
+    running = broker_process(tmp_path)
+    with running as bootstrap, ExitStack() as stack:
+        assert replayer("topics", "create", REPLAYER_BROKER=bootstrap).returncode == 0
+        publish = ("simulate", "--workflows", "0", "--no-artefacts", "--json", "--broker", bootstrap)
+        impatient = stack.enter_context(publisher("-c", IMPATIENT, *publish, "--rate", "50"))
+        until(lambda: sum(ends(bootstrap).values()) > 0, "the first one publishes")
+        patient = stack.enter_context(publisher("-m", "replayer.cli", *publish))
+        until(lambda: sum(ends(bootstrap).values()) > 5000, "the second one publishes")
+        with (Path(running.announced["data_dir"]) / "broker.log").open("a") as log:
+            log.write("its last words\n")
+        os.kill(running.announced["pid"], signal.SIGKILL)
+
+        out, err = impatient.communicate(timeout=60)
+        assert (impatient.returncode, out, err.count("\n")) == (4, "", 1), err
+        assert f"The Kafka broker at {bootstrap} has not answered for 2 s and is given up." in err
+        assert re.search(r" [1-9]\d* records were acknowledged", err)
+
+        assert patient.poll() is None
+        began = time.monotonic()
+        patient.send_signal(signal.SIGINT)
+        out, err = patient.communicate(timeout=60)
+        assert time.monotonic() - began < 10
+        assert patient.returncode == 0, err
+        assert json.loads(out)["interrupted"] is True
+        assert re.fullmatch(r"replayer: the last \d+ records were not acknowledged: .*\n", err), err
+    assert running.process.returncode == 1
+    assert "replayer: The broker's Java process ended by itself. Its log ends:\n" in running.said[1]
+    assert running.said[1].endswith("replayer: its last words\n")
+    assert not Path(running.announced["data_dir"]).exists()
