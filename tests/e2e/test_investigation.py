@@ -174,7 +174,7 @@ def test_a_killed_investigator_completes_without_help_and_the_live_consumers_nev
             offsets = asyncio.run(committed(broker, app_id))
             return all(offsets.get(TopicPartition(*tp), 0) > offset for tp, offset in last.items())
 
-        until(folded, "the worker has folded all events", 120)
+        until(folded, "the worker has folded all events")
         before = asyncio.run(committed(broker, app_id))
         everyone = {name for name in asyncio.run(groups(broker)) if not name.startswith("replayer-inv-")}
         group = asyncio.run(members(broker, app_id))
@@ -215,7 +215,7 @@ def test_a_killed_investigator_completes_without_help_and_the_live_consumers_nev
         assert terminal.count == EVENTS
         assert command(settings, "replay", "show", replay_id, "--url", worker.url, "--json")["state"] == "COMPLETED"
 
-        until(lambda: f"replayer-inv-{replay_id}" not in asyncio.run(groups(broker)), "its group is gone", 30)
+        until(lambda: f"replayer-inv-{replay_id}" not in asyncio.run(groups(broker)), "its group is gone")
         # The live consumer has folded what was sent to it, no more and no less, and has noticed nothing.
         expected = {tp: offset + live.sent[tp] for tp, offset in before.items()}
         assert live.sent.total() > 0
