@@ -1,0 +1,171 @@
+"""What a lane takes into one step, what the step leaves behind, and what it waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import re
+
+import pytest
+
+from replayer.core.gaps import described
+from replayer.core.outcome import Folded
+from replayer.engine.batch import Batch
+from replayer.engine.lane import Lane
+from replayer.engine.position import position_key
+from tests.drawn import MemoryRows
+from tests.engine.counting import POISON, TABLE
+from tests.engine.fakes import log_of
+from tests.engine.lane_stage import A, B, Stage
+from tests.engine.records import Rec
+from tests.engine.workers import until
+
+
+async def test_rows_come_before_the_positions_that_stand_for_them(tmp_path, monkeypatch):
+    stage = Stage(tmp_path, monkeypatch, {A: log_of(7, "a"), B: log_of(5, "b")}, batch_max_records=4)
+    lane = await stage.open()
+    await stage.feed(lane, stage.done)
+    await lane.close(1.0)
+    steps = "".join("|" if entry is None else chr(entry[0][0]) for entry in stage.cluster.changelog)
+    assert all(re.fullmatch("e+h+p+", step) for step in steps.strip("|").split("|")), steps
+
+
+async def test_at_least_once_no_offset_is_for_commit_before_its_step_is_durable(tmp_path, monkeypatch):
+    stage = Stage(tmp_path, monkeypatch, {A: log_of(6, "a")}, guarantee="at_least_once")
+    stage.cluster.mishaps = ["hang"]
+    lane = await stage.open()
+    await stage.feed(lane, lambda: not stage.cluster.mishaps)
+    await stage.engine.commit()
+    assert stage.cluster.offsets == {}
+    await lane.close(0.01)
+    lane = await stage.open()
+    await stage.feed(lane, stage.done)
+    await stage.engine.commit()
+    assert stage.cluster.offsets == {A: 6}
+    await lane.close(1.0)
+
+
+async def test_expired_records_are_a_gap_row_of_the_step_behind_them(tmp_path, monkeypatch):
+    log = log_of(9, "a")
+    log.records, log.start = log.records[5:], 5
+    stage = Stage(tmp_path, monkeypatch, {A: log})
+    lane = await stage.open()
+    await stage.feed(lane, stage.done)
+    await lane.close(1.0)
+    stage.assert_exact()
+    (lost,) = described(MemoryRows(stage.stored()), 0)
+    assert (lost["topic"], lost["start"], lost["end"]) == ("a", 0, 5)
+
+
+async def test_one_step_takes_what_all_sources_have_waiting(tmp_path, monkeypatch):
+    stage = Stage(tmp_path, monkeypatch, {A: log_of(5, "a"), B: log_of(4, "b")})
+    lane = await stage.open()
+    for tp in (A, B):
+        for batch in stage.cluster.fetch(tp):
+            lane.deliver(batch)
+    await until(stage.done)
+    await lane.close(1.0)
+    assert stage.cluster.steps == [{"a": 5, "b": 4}]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "steps"),
+    [
+        ({"batch_max_records": 10}, [9, 18, 27, 36, 39]),  # batches of three: a fourth would be too much
+        ({"batch_max_bytes": 5}, [6, 12, 18, 24, 30, 36, 39]),  # the batch that goes above ends the step
+    ],
+)
+async def test_steps_fill_up_to_their_bounds(tmp_path, monkeypatch, bounds, steps):
+    log = log_of(39, "a")
+    log.records = [Rec(r.offset, b"v", r.key, "a") for r in log.records]
+    stage = Stage(tmp_path, monkeypatch, {A: log})
+    stage.engine.config = dataclasses.replace(stage.engine.config, **bounds)
+    lane = await stage.open()
+    for batch in stage.cluster.fetch(A, count=39):
+        lane.deliver(batch)
+    await until(stage.done)
+    await lane.close(1.0)
+    assert [step["a"] for step in stage.cluster.steps] == steps
+
+
+async def test_partitions_are_folded_side_by_side(tmp_path, monkeypatch):
+    stage = Stage(tmp_path, monkeypatch, {A: log_of(3, "a")})
+    stuck = await stage.open()
+    stage.cluster.mishaps = ["hang"]
+    await stage.feed(stuck, lambda: not stage.cluster.mishaps)
+    stage.store._db_for_partition(1)
+    other = Lane(stage.engine, stage.engine.specs[TABLE], 1, stage.store)
+    other.outbox.producer = stage.cluster.producer()
+    await other.outbox.producer.start()
+    await other.open()
+    other.start()
+    other.deliver(Batch("a", 1, [Rec(0, topic="a", partition=1)], 0, 1, 0))
+    await until(lambda: stage.store._dbs[1].get(position_key("a")), what="the other partition is folded meanwhile")
+    assert stage.stored() == {}
+    await asyncio.gather(other.close(1.0), stuck.close(0.01))
+
+
+async def test_no_clock_stands_between_an_event_and_its_row(tmp_path, monkeypatch):
+    """Alone, an event waits for its transaction and for nothing else."""
+    stage, timers = Stage(tmp_path, monkeypatch, {A: log_of(2, "a")}), []
+    lane = await stage.open()
+    await asyncio.sleep(0.01)  # it is idle
+    loop = asyncio.get_running_loop()
+    with monkeypatch.context() as timeless:
+        for name in ("call_later", "call_at"):
+            timeless.setattr(loop, name, lambda *arguments, **_: timers.append(arguments))
+        for batch in stage.cluster.fetch(A):
+            lane.deliver(batch)
+        for _ in range(100):
+            await asyncio.sleep(0)
+    assert stage.done()
+    assert timers == []
+    await lane.close(1.0)
+
+
+async def test_sources_take_turns(tmp_path, monkeypatch):
+    """One source far behind must not keep the other waiting."""
+    stage = Stage(tmp_path, monkeypatch, {A: log_of(300, "a"), B: log_of(3, "b")}, batch_max_records=10)
+    lane = await stage.open()
+    for tp, most in ((A, 10), (B, 10)):
+        for batch in stage.cluster.fetch(tp, count=300, max_records=most):
+            lane.deliver(batch)
+    await until(stage.done)
+    await lane.close(1.0)
+    assert any(step.get("b") == 3 for step in stage.cluster.steps[:2]), stage.cluster.steps[:5]
+
+
+async def test_a_full_inbox_suspends_fetching_until_half_is_done(tmp_path, monkeypatch):
+    stage = Stage(tmp_path, monkeypatch, {A: log_of(60, "a")}, batch_max_records=3)
+    lane = await stage.open()
+    for batch in stage.cluster.fetch(A, count=60)[:4]:
+        lane.deliver(batch)
+    assert stage.cluster.suspended == {A}
+    stage.cluster.suspended.clear()  # Faust resumed it
+    stage.cluster.nexts[A] = 12
+    lane.deliver(stage.cluster.fetch(A, count=3)[0])
+    assert stage.cluster.suspended == {A}, "and is told again"
+    await stage.feed(lane, lambda: stage.position(A) >= 12)
+    assert stage.cluster.suspended == set()
+    await lane.close(1.0)
+
+
+async def test_poison_is_a_dead_letter_and_its_neighbours_count(tmp_path, monkeypatch):
+    log = log_of(5, "a")
+    log.records[2] = Rec(2, POISON, b"k0", "a")
+    stage = Stage(tmp_path, monkeypatch, {A: log})
+    stage.cluster.mishaps = ["unknown"]
+    lane = await stage.open()
+    await stage.feed(lane, stage.done)
+    await lane.close(1.0)
+    assert [(send.topic, send.value) for send in stage.cluster.sends] == [("dead", POISON)]
+    assert sum(head["counted"] for head in stage.heads()) == 4
+
+
+async def test_a_fold_without_rows_still_moves_the_position(tmp_path, monkeypatch):
+    stage = Stage(tmp_path, monkeypatch, {A: log_of(6, "a")})
+    lane = await stage.open()
+    lane._spec = type(lane._spec)(TABLE, ("a",), 1, lambda *_: Folded(), lambda *_: None)
+    await stage.feed(lane, stage.done)
+    await lane.close(1.0)
+    assert list(stage.stored()) == [position_key("a")]
