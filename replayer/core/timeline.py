@@ -43,19 +43,24 @@ from topics.codec import Undecodable, read
 from topics.fast import Event
 from topics.projection import projected
 
+#: Records decoded and folded before the next ones are decoded: what they are made of is still in the processor's
+#: caches then, and its memory is used again. Next to a busy broker a worker was a fifth slower with 1,000 at a time.
+_AT_A_TIME = 60
+
 _sha256 = hashlib.sha256
 
 
 class _Workflow:
     """A workflow while a batch is folded: its rows decoded once, encoded once."""
 
-    __slots__ = ("decided", "decisions", "head", "key", "prefix", "touched")
+    __slots__ = ("asked", "decided", "decisions", "head", "key", "prefix", "touched")
 
     def __init__(self, tenant_id: str, workflow_id: str) -> None:
         self.key = head_key(tenant_id, workflow_id)
         self.prefix = workflow_prefix(tenant_id, workflow_id)
         self.head: Head | None = None
         self.touched = False
+        self.asked: set[str] = set()  # the decisions the table was asked for
         self.decisions: dict[str, Decision] = {}
         self.decided: dict[str, None] = {}  # the decisions that changed
 
@@ -97,13 +102,18 @@ class _Batch:
         self._partition_of, self._limits = partition_of, limits
         self._rows, self._partition, self._now_ms = rows, partition, now_ms
         self._workflows: dict[tuple[str, str], _Workflow] = {}
+        self._strangers: list[_Workflow] = []  # of which the table has not been asked yet
         self._identities: dict[bytes, list[Sighting]] = {}
         self._noted: dict[bytes, None] = {}  # identities to write, in the order they came
         self._out = Folded()
         self._counts = dict.fromkeys(("folded", "duplicate", "variant", "reprocessed", "late", "dead_letter"), 0)
 
     def fold(self, records: Sequence[Record]) -> Folded:
-        decoded = self._decode(records)
+        for start in range(0, len(records), _AT_A_TIME):
+            self._fold(self._decode(records[start : start + _AT_A_TIME]))
+        return self._finish()
+
+    def _fold(self, decoded: Sequence[_Decoded]) -> None:
         self._look_up(decoded)
         counts = self._counts
         for record, event, content, workflow, identity in decoded:
@@ -116,7 +126,6 @@ class _Batch:
             workflow.touched = True
             self._fold_one(workflow, head, record, event, content, identity)
             head.applied[record.topic] = record.offset + 1
-        return self._finish()
 
     def _decode(self, records: Sequence[Record]) -> list[_Decoded]:
         decoded: list[_Decoded] = []
@@ -131,25 +140,29 @@ class _Batch:
             workflow = workflows.get(name)
             if workflow is None:
                 workflow = workflows[name] = _Workflow(*name)
+                self._strangers.append(workflow)
             decoded.append((record, event, content, workflow, identity_key(workflow.prefix, event.event_id)))
         return decoded
 
     def _look_up(self, decoded: Sequence[_Decoded]) -> None:
-        """What the table knows of the batch's workflows, event ids and decisions.
+        """What the table knows of these workflows, event ids and decisions, where the batch does not know better.
 
         Identities and decisions also where there is no head yet: they may be of a torn batch that was to begin it, and
         to believe one of them and not the other would count an event twice.
         """
-        workflows = list(self._workflows.values())
+        workflows, self._strangers = self._strangers, []
         for workflow, value in zip(workflows, self._rows.get_many([w.key for w in workflows]), strict=True):
             if value is not None:
                 workflow.head = decode_head(value)
-        identities: dict[bytes, None] = {}
+        known, identities = self._identities, dict[bytes, None]()
         wanted: dict[bytes, tuple[_Workflow, str]] = {}
         for _, event, _, workflow, identity in decoded:
-            identities[identity] = None
+            if identity not in known:
+                identities[identity] = None
             decision = event.decision_id or ""
-            wanted[decision_key(workflow.prefix, decision)] = (workflow, decision)
+            if decision not in workflow.asked:
+                workflow.asked.add(decision)
+                wanted[decision_key(workflow.prefix, decision)] = (workflow, decision)
         values = self._rows.get_many([*identities, *wanted])
         for identity, value in zip(identities, values, strict=False):
             if value is not None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replayer.core import reading
+from replayer.core import reading, timeline
 from replayer.core.errors import UnknownRowFormat
 from replayer.core.head import decode_head
 from replayer.core.rows import MAX_INLINE, head_key
@@ -120,6 +121,20 @@ def test_a_torn_batch_is_completed_and_counts_nothing_twice(
         assert heads[1] is not None
         assert heads[0].duplicates == heads[1].duplicates
         assert heads[0].applied == heads[1].applied
+
+
+@given(interrupted(), st.data(), st.integers(1, 5))
+@settings(max_examples=150)
+def test_how_many_records_are_looked_at_together_changes_nothing(
+    story: tuple[list[Log], list[Log], list[Log]], data: st.DataObject, at_a_time: int
+) -> None:
+    before, torn, again = story
+    rows = materialised(before)
+    written = fold(rows, torn).rows
+    rows.write(written[: data.draw(st.integers(0, len(written)))])
+    whole = fold(rows, again)
+    with mock.patch.object(timeline, "_AT_A_TIME", at_a_time):
+        assert fold(rows, again) == whole
 
 
 def test_a_torn_first_batch_is_believed_whole() -> None:
