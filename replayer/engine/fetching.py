@@ -81,18 +81,10 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             await asyncio.sleep(0.1)
             return {}
         # From here to the return nothing is awaited: the positions read belong to the records read.
-        subscription = consumer._subscription.subscription
-        assignment = subscription.assignment if subscription is not None else None
-        if assignment is None:
-            return {}
         batches: dict[TP, list[Batch]] = {}
         config = self.consumer.engine.config
-        for tp in wanted:
-            before = self._next.get(tp)
-            state = assignment.state_value(tp) if tp in assignment.tps else None
-            if before is None or state is None or not state.has_valid_position:
-                continue
-            found, after = records.get(tp, ()), state.position
+        for tp, before, after in self._passed(consumer, wanted):
+            found = records.get(tp, ())
             if found or after > before:
                 self._next[tp] = after
                 batches[tp] = split(
@@ -110,13 +102,23 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _back_to_last_batch(self, consumer: Any, wanted: Iterable[TP]) -> None:
         """What a failed fetch has passed without handing it on is fetched again."""
+        for tp, before, after in self._passed(consumer, wanted):
+            if after != before:
+                self._seek(consumer, tp, before)
+
+    def _passed(self, consumer: Any, wanted: Iterable[TP]) -> list[tuple[TP, int, int]]:
+        """Of each wanted partition that is ours and was sought: where the last batch ended, where the consumer is."""
         subscription = consumer._subscription.subscription
         assignment = subscription.assignment if subscription is not None else None
+        if assignment is None:
+            return []
+        passed = []
         for tp in wanted:
             before = self._next.get(tp)
-            state = assignment.state_value(tp) if assignment is not None and tp in assignment.tps else None
-            if before is not None and state is not None and state.has_valid_position and state.position != before:
-                self._seek(consumer, tp, before)
+            state = assignment.state_value(tp) if tp in assignment.tps else None
+            if before is not None and state is not None and state.has_valid_position:
+                passed.append((tp, before, state.position))
+        return passed
 
     def _pace(self, consumer: Any, news: bool) -> None:
         now = monotonic()

@@ -10,12 +10,13 @@ import structlog
 from aiokafka.errors import IllegalStateError
 from faust.types import TP
 
+from replayer.core.gaps import Gap
 from replayer.engine.batch import Batch
 from replayer.engine.config import TableSpec
 from replayer.engine.folding import fold
 from replayer.engine.inbox import Inbox, Verdict
 from replayer.engine.outbox import GivenUp, LaneLost, Outbox
-from replayer.engine.position import Gap, Position, position_key
+from replayer.engine.position import Position, position_key
 from replayer.engine.rows import StateUnreadable
 from replayer.engine.step import Step
 from replayer.logs import spoken

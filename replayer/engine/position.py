@@ -7,7 +7,6 @@ import struct
 from dataclasses import dataclass
 
 from replayer.core.errors import UnknownRowFormat
-from replayer.core.gaps import Gap as Gap  # what lies between two positions of a lane
 from replayer.core.outcome import Record
 
 PREFIX = b"p"

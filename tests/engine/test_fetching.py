@@ -81,17 +81,22 @@ def fetch(thread, active):
     return asyncio.run(thread._fetch_records(thread._consumer, active))
 
 
+def two_logs_from_the_start():
+    logs = {A: Log(range(8), 8), B: Log(range(8), 8)}
+    consumer = FakeConsumer(logs)
+    thread = thread_on(consumer)
+    for tp in logs:
+        thread._seek(consumer, tp, 0)
+    return logs, consumer, thread
+
+
 def assert_true_to(log, batches):
     for batch in batches:
         assert list(batch.records) == [r for r in log.records if batch.before <= r.offset < batch.after]
 
 
 def test_partitions_suspended_during_a_fetch_lose_nothing():
-    logs = {A: Log(range(8), 8), B: Log(range(8), 8)}
-    consumer = FakeConsumer(logs)
-    thread = thread_on(consumer)
-    for tp in logs:
-        thread._seek(consumer, tp, 0)
+    logs, consumer, thread = two_logs_from_the_start()
     active = {A}
     consumer.meanwhile = active.clear  # the main thread suspends the last one: to aiokafka, "no set" is "all"
     first = fetch(thread, active)
@@ -225,11 +230,7 @@ def test_a_broker_that_does_not_answer_is_asked_again():
 
 
 def test_what_a_fetch_drained_before_it_raised_is_fetched_again():
-    logs = {A: Log(range(8), 8), B: Log(range(8), 8)}
-    consumer = FakeConsumer(logs)
-    thread = thread_on(consumer)
-    for tp in logs:
-        thread._seek(consumer, tp, 0)
+    logs, consumer, thread = two_logs_from_the_start()
     fetch(thread, {A, B})
 
     def drain():  # as aiokafka does: A's records are taken and its position is moved, then B's batch is damaged
