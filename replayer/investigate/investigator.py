@@ -137,26 +137,18 @@ class Investigator:
         self._running[replay.replay_id] = _Running(investigation, task)
 
     def _collect(self) -> None:
-        """What has come back: ended, fenced, or raised."""
+        """What has come back: ended, or fenced. `run` raises nothing but its cancellation."""
         for replay_id, running in [(key, value) for key, value in self._running.items() if value.task.done()]:
             del self._running[replay_id]
             if running.task.cancelled():
                 continue
-            error = running.task.exception()
-            if error is None and running.task.result() is Ending.ENDED:
+            if running.task.result() is Ending.ENDED:
                 self._ended.add(replay_id)  # its row will follow; until then it must not be started again
                 self._resting.pop(replay_id, None)
                 continue
             times = self._resting[replay_id].times + 1 if replay_id in self._resting else 1
             pause = min(self._config.fenced_pause_s * 2 ** (times - 1), _LONGEST_PAUSE_S)
             self._resting[replay_id] = _Resting(time.monotonic() + pause, times)
-            if error is not None:
-                log.error(
-                    "a replay raised an error it should not",
-                    replay_id=replay_id,
-                    pause_s=pause,
-                    exc_info=error,
-                )
 
     async def _halt(self, replay_ids: Iterable[str]) -> None:
         halted = [self._running.pop(replay_id).task for replay_id in replay_ids]
