@@ -83,11 +83,10 @@ def tau_bench(
     if json:
         output.say_json(answer)
     else:
-        output.stdout().print(
+        output.say(
             f"{answer['workflows']} workflows, {answer['messages']} messages, {answer['events']} events, "
             f"{answer['artefacts']} artefacts in {report.seconds:.1f} s.\n"
-            f"See one: replayer timeline {workflows[0].workflow_id} --tenant {tenant}",
-            markup=False,
+            f"See one: replayer timeline {workflows[0].workflow_id} --tenant {tenant}"
         )
     return Exit.INTERRUPTED if report.interrupted else Exit.OK
 

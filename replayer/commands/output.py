@@ -47,6 +47,12 @@ def say_line(line: str) -> None:
     sys.stdout.write(line + "\n")
 
 
+def say(sentence: str) -> None:
+    """For people, on stdout: taken as it is and never broken, for it may hold a command to copy."""
+    sys.stdout.write("".join(f"{clean(line)}\n" for line in sentence.splitlines()))
+    sys.stdout.flush()
+
+
 def complain(sentence: str) -> None:
     """`replayer: <sentence>` on stderr; no markup, no wrapping: scripts read it, too."""
     sys.stderr.write("".join(f"replayer: {clean(line)}\n" for line in sentence.splitlines()))

@@ -78,7 +78,7 @@ def start(
         known = {"replay_id": command.replay_id, "command_id": command.command_id}
         output.say_json({**known, "accepted": True if unknown is None else None})
     else:
-        output.stdout().print(
+        output.say(
             f"Replay {command.replay_id} was {'accepted' if unknown is None else 'asked for'}: "
             f"replayer replay show {command.replay_id} --wait"
         )
@@ -240,7 +240,7 @@ def _print(answer: dict[str, Any], json: bool) -> None:
     if (answer["coverage"] or {}).get("partitions"):
         console.print(_coverage(answer["coverage"]["partitions"]))
     if answer["results"] is not None:
-        console.print(f"Its results: replayer replay results {answer['replay_id']}")
+        output.say(f"Its results: replayer replay results {answer['replay_id']}")
 
 
 def described(answer: dict[str, Any]) -> Table:

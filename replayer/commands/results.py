@@ -52,7 +52,7 @@ def results(
     if wrong := tally.mismatch():
         raise CommandFailed(f"The results of replay {replay_id} do not add up: {wrong}.")
     if not json:
-        output.stdout().print(tally.verdict())
+        output.say(tally.verdict())
     return Exit.OK
 
 

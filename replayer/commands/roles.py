@@ -60,8 +60,8 @@ def broker(
                 )
             else:
                 kept = f"data is kept in {data_dir}" if data_dir else "data is thrown away at the end"
-                output.stdout().print(f"Kafka is ready at {embedded.bootstrap}; {kept}; Ctrl-C ends it.")
-                output.stdout().print(f"For the other commands: export REPLAYER_BROKER={embedded.bootstrap}")
+                output.say(f"Kafka is ready at {embedded.bootstrap}; {kept}; Ctrl-C ends it.")
+                output.say(f"For the other commands: export REPLAYER_BROKER={embedded.bootstrap}")
             while embedded.running:
                 stopped.wait(0.5)
             # The end of the log itself: with a temporary directory the file is gone when this is read.

@@ -145,13 +145,12 @@ def rfc3339(us: int) -> str:
 
 
 def _show(answer: dict[str, Any]) -> None:
-    console = output.stdout()
     rows = [(topic, str(count)) for topic, count in sorted(answer["by_topic"].items())]
-    console.print(output.table(("topic", "records"), rows))
+    output.stdout().print(output.table(("topic", "records"), rows))
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(answer["by_kind"].items()))
-    console.print(
+    output.say(
         f"{answer['records']} records of {answer['workflows']} workflows in {answer['seconds']:.1f} s ({kinds})."
     )
-    console.print(f"Seed {answer['seed']}, start {answer['start']}; {answer['artefacts']} artefacts.")
+    output.say(f"Seed {answer['seed']}, start {answer['start']}; {answer['artefacts']} artefacts.")
     if first := answer["first_workflow"]:
-        console.print(f"See one: replayer timeline {first['workflow_id']} --tenant {first['tenant_id']}")
+        output.say(f"See one: replayer timeline {first['workflow_id']} --tenant {first['tenant_id']}")

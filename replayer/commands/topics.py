@@ -35,7 +35,7 @@ def create(*, broker: Broker = None, json: Json = False) -> int:
     ]
     output.stdout().print(output.table(("topic", "partitions", "cleanup", ""), rows))
     if len(made) < len(topics):
-        output.stdout().print("Whether those that were there fit: replayer topics check")
+        output.say("Whether those that were there fit: replayer topics check")
     return Exit.OK
 
 
@@ -51,7 +51,7 @@ def check(*, broker: Broker = None, json: Json = False) -> int:
     elif problems:
         output.complain("\n".join(problems))
     else:
-        output.stdout().print(f"All {len(topics)} topics are there and fit.")
+        output.say(f"All {len(topics)} topics are there and fit.")
     return Exit.FAILED if problems else Exit.OK
 
 

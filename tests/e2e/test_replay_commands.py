@@ -81,7 +81,8 @@ def test_a_used_id_is_the_same_replay_or_refused(roles: Settings, told: dict[str
 
 def test_a_replay_of_a_stretch_of_time_is_known_as_ours(roles: Settings) -> None:
     window = ("--since", "2001-01-01T01:00:00.5+01:00", "--until", "2001-01-02T00:00:00", "--rate", "1000")
-    done = run(roles, "replay", "start", "--everything", *window, "--name", "n", "--purpose", "p")
+    narrow = {**roles, "COLUMNS": "40"}  # a command to copy is not broken by the width of a window
+    done = run(narrow, "replay", "start", "--everything", *window, "--name", "n", "--purpose", "p")
     assert done.returncode == 0, done.stderr
     assert "was accepted: replayer replay show r-" in done.stdout
     assert done.stderr == ""
