@@ -30,7 +30,7 @@ demo: $(READY) ## broker, worker, investigator, a workload, one timeline, one in
 	@$(BIN)/replayer demo
 
 test: $(READY) ## the whole suite, real Kafka included
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: lint types arrows manifests test ## what a change must pass: ruff, mypy --strict, arrows, manifests, tests
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,15 +17,34 @@ settings.register_profile("suite", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("suite")
 
 
+_STARTED: Final = pytest.StashKey[EmbeddedBroker]()
+
+
 @pytest.fixture(scope="session")
-def broker() -> Iterator[str]:
+def broker(pytestconfig: pytest.Config) -> Iterator[str]:
     """Bootstrap address: the cluster REPLAYER_BROKER names, else an embedded broker started for this run."""
-    named = os.environ.get("REPLAYER_BROKER")
+    named = os.environ.get("REPLAYER_BROKER") or getattr(pytestconfig, "workerinput", {}).get("broker")
     if named:
         yield named
         return
     with EmbeddedBroker() as embedded:
         yield embedded.bootstrap
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Where several processes share the tests (pytest-xdist), the one that hands them out starts the run's broker."""
+    config: pytest.Config = node.config
+    if not os.environ.get("REPLAYER_BROKER"):
+        if _STARTED not in config.stash:
+            config.stash[_STARTED] = EmbeddedBroker()
+            config.stash[_STARTED].__enter__()
+        node.workerinput["broker"] = config.stash[_STARTED].bootstrap
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _STARTED in config.stash:
+        config.stash[_STARTED].__exit__(None, None, None)
 
 
 @pytest.fixture
@@ -37,22 +57,30 @@ def unique() -> Callable[[str], str]:
 #: The one skip that is no failure: recorded runs that lie beside a checkout, not in it. `-ra` shows it with its reason.
 NOT_HERE = "the recorded tau-bench runs are not at ../shared/data"
 
-_skipped: list[str] = []
+_skipped: dict[str, None] = {}
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.skipped and not hasattr(report, "wasxfail") and NOT_HERE not in str(report.longrepr):
-        _skipped.append(report.nodeid)
+        _skipped[report.nodeid] = None
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:
     if report.skipped:
-        _skipped.append(report.nodeid)
+        _skipped[report.nodeid] = None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """What a process skipped while collecting is not reported to the one that hands out the tests."""
+    _skipped.update(dict.fromkeys(getattr(node, "workeroutput", {}).get("skipped", ())))
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A skipped test proves nothing: a run with one is not green."""
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["skipped"] = list(_skipped)
     if _skipped and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

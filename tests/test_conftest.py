@@ -25,12 +25,28 @@ KEPT = {
 }
 
 
-@pytest.mark.parametrize("skipped", [SKIPPED, {}], ids=["skipped", "none"])
-def test_a_skipped_test_makes_the_run_red(tmp_path, skipped):
+@pytest.mark.parametrize(
+    ("skipped", "processes"),
+    [(SKIPPED, ()), ({}, ()), (SKIPPED, ("-n", "2"))],
+    ids=["skipped", "none", "skipped, in two processes"],
+)
+def test_a_skipped_test_makes_the_run_red(tmp_path, monkeypatch, skipped, processes):
+    monkeypatch.setenv("REPLAYER_BROKER", "127.0.0.1:1")  # none is needed
     (tmp_path / "conftest.py").write_text(CONFTEST.read_text())
     for name, text in (skipped | KEPT).items():
         (tmp_path / name).write_text(text)
-    run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(tmp_path)]
+    run = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        str(tmp_path),
+        str(tmp_path),
+        *processes,
+    ]
     done = subprocess.run(run, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == (1 if skipped else 0), done.stdout
     told = done.stdout.partition("skipped, which counts as failed")[2]
