@@ -92,7 +92,9 @@ def lean(rows: Rows, record: Record) -> Written:
     head = decode_head(stored) if stored is not None else Head(event.tenant_id, event.workflow_id)
     head.commit_us = max(record.timestamp * 1000, head.commit_us + 1)
     projection = projected(event, content)
-    head_rules.apply(head, event, rank, digest if projection is content else hashlib.sha256(projection).digest())
+    head_rules.apply(head, event, rank)
+    share = digest if projection is content else hashlib.sha256(projection).digest()
+    head_rules.add_digest(head, int.from_bytes(share, "big"))
     head.applied[record.topic] = record.offset + 1
     row = encode_event(0, head.commit_us, record.topic.encode(), record.partition, record.offset, 0, projection)
     return ((row_key, row), (key, encode_head(head)))

@@ -81,8 +81,13 @@ def decode_head(value: bytes) -> Head:
         raise DamagedRow("head") from damaged
 
 
-def apply(head: Head, event: Event, rank: Rank, projection_hash: bytes) -> None:
-    """Count a variant the head has not counted. `projection_hash`: SHA-256 of its projection."""
+def add_digest(head: Head, shares: int) -> None:
+    """`shares`: the sum of the SHA-256 (big-endian) of the projections of variants counted since."""
+    head.digest = ((int.from_bytes(head.digest, "big") + shares) % MODULUS).to_bytes(32, "big")
+
+
+def apply(head: Head, event: Event, rank: Rank) -> None:
+    """Count a variant the head has not counted. Its share of the digest is for `add_digest`."""
     occurred_us = rank[0]
     head.events += 1
     if occurred_us < head.first_us:
@@ -97,8 +102,6 @@ def apply(head: Head, event: Event, rank: Rank, projection_hash: bytes) -> None:
         capped.put(head, "correlation_ids", event.correlation_id)
     if event.trace_id is not None and event.trace_id not in head.trace_ids:
         capped.put(head, "trace_ids", event.trace_id)
-    total = int.from_bytes(head.digest, "big") + int.from_bytes(projection_hash, "big")
-    head.digest = (total % MODULUS).to_bytes(32, "big")
     if (status := _STATUS.get(event_type)) is not None and later(rank, head.status_at):
         head.status, head.status_at = status, rank
     if event.data is None:

@@ -1,12 +1,13 @@
 """What a fold sees and what it answers. The engine obeys it; nothing here does I/O.
 
 A fold is a pure function of (rows, records, partition, time): the same arguments give the same answer,
-so the engine may call it again for the same records after a failure.
+so the engine may call it again for the same records after a failure. It is a generator: at each `yield` the engine may
+let others work, its return value is the answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -68,3 +69,17 @@ class Folded:
     rows: list[tuple[bytes, bytes | None]] = field(default_factory=list)
     sends: list[Send] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+
+
+Folding = Generator[None, None, Folded]
+"""A fold under way."""
+
+
+def whole(folding: Folding) -> Folded:
+    """The fold without pauses."""
+    while True:
+        try:
+            next(folding)
+        except StopIteration as ended:
+            folded: Folded = ended.value
+            return folded

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from replayer.core import replay as machine
 from replayer.core.deadletters import dead_letter
 from replayer.core.errors import DamagedRow
-from replayer.core.outcome import Folded, Record, Rows
+from replayer.core.outcome import Folded, Folding, Record, Rows, whole
 from replayer.core.replay import Outcome, Replay, Step
 from replayer.core.rows import FORMAT_BYTE, opened
 from topics import deadletter
@@ -104,7 +104,7 @@ class ReplaysFold:
             progress_topic: decode_progress,
         }
 
-    def fold(self, rows: Rows, records: Sequence[Record], partition: int, now_ms: int) -> Folded:
+    def folding(self, rows: Rows, records: Sequence[Record], partition: int, now_ms: int) -> Folding:
         batch, folded = _Batch(rows), Folded()
         for record in records:
             refused = self._fold_one(batch, record, partition, folded.counts)
@@ -116,8 +116,13 @@ class ReplaysFold:
                     )
                 )  # fmt: skip
                 _count(folded.counts, "dead_letter")
+            yield
         folded.rows = batch.written()
         return folded
+
+    def fold(self, rows: Rows, records: Sequence[Record], partition: int, now_ms: int) -> Folded:
+        """`folding` without pauses."""
+        return whole(self.folding(rows, records, partition, now_ms))
 
     def _fold_one(self, batch: _Batch, record: Record, partition: int, counts: dict[str, int]) -> Undecodable | None:
         said = self._decoders[record.topic](record.value)

@@ -81,7 +81,7 @@ class EventRow(msgspec.Struct, frozen=True, gc=False):
 def encode_event(
     marks: int, commit_us: int, topic: bytes, partition: int, offset: int, index: int, projection: bytes
 ) -> bytes:
-    return _HEADER.pack(FORMAT, marks, commit_us, offset, index, partition, len(topic)) + topic + projection
+    return b"%b%b%b" % (_HEADER.pack(FORMAT, marks, commit_us, offset, index, partition, len(topic)), topic, projection)
 
 
 def decode_event(prefix: bytes, key: bytes, value: bytes) -> EventRow:

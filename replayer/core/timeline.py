@@ -20,7 +20,7 @@ from replayer.core import head as head_rules
 from replayer.core.deadletters import dead_letter
 from replayer.core.decisions import Decision, decode_decision, encode_decision
 from replayer.core.head import Head, Rank, decode_head, encode_head
-from replayer.core.outcome import Folded, Record, Rows
+from replayer.core.outcome import Folded, Folding, Record, Rows, whole
 from replayer.core.rows import (
     FUTURE,
     LATE,
@@ -53,13 +53,14 @@ _sha256 = hashlib.sha256
 class _Workflow:
     """A workflow while a batch is folded: its rows decoded once, encoded once."""
 
-    __slots__ = ("asked", "decided", "decisions", "head", "key", "prefix", "touched")
+    __slots__ = ("asked", "decided", "decisions", "head", "key", "prefix", "shares", "touched")
 
     def __init__(self, tenant_id: str, workflow_id: str) -> None:
         self.key = head_key(tenant_id, workflow_id)
         self.prefix = workflow_prefix(tenant_id, workflow_id)
         self.head: Head | None = None
         self.touched = False
+        self.shares = 0  # of the digest: what was folded since the head was read
         self.asked: set[str] = set()  # the decisions the table was asked for
         self.decisions: dict[str, Decision] = {}
         self.decided: dict[str, None] = {}  # the decisions that changed
@@ -86,13 +87,21 @@ class TimelineFold:
         self._partition_of = partition_of
         self._limits = limits or Limits(max_record_bytes=max_record_bytes)
 
-    def fold(self, rows: Rows, records: Sequence[Record], partition: int, now_ms: int) -> Folded:
+    def folding(self, rows: Rows, records: Sequence[Record], partition: int, now_ms: int) -> Folding:
         """Rows (events and identities, then decisions, then heads) and dead letters of a batch.
 
         Records of one topic come in the order of their offsets; topics may be mixed in any way. Pure: the same
         arguments, the same answer. Raises UnknownRowFormat or DamagedRow where a row of the table cannot be read.
         """
-        return _Batch(self._partition_of, self._limits, rows, partition, now_ms).fold(records)
+        batch = _Batch(self._partition_of, self._limits, rows, partition, now_ms)
+        for start in range(0, len(records), _AT_A_TIME):
+            batch.take(records[start : start + _AT_A_TIME])
+            yield
+        return batch.finish()
+
+    def fold(self, rows: Rows, records: Sequence[Record], partition: int, now_ms: int) -> Folded:
+        """`folding` without pauses."""
+        return whole(self.folding(rows, records, partition, now_ms))
 
 
 class _Batch:
@@ -106,26 +115,24 @@ class _Batch:
         self._identities: dict[bytes, list[Sighting]] = {}
         self._noted: dict[bytes, None] = {}  # identities to write, in the order they came
         self._out = Folded()
+        self._topics: dict[str, bytes] = {}
         self._counts = dict.fromkeys(("folded", "duplicate", "variant", "reprocessed", "late", "dead_letter"), 0)
 
-    def fold(self, records: Sequence[Record]) -> Folded:
-        for start in range(0, len(records), _AT_A_TIME):
-            self._fold(self._decode(records[start : start + _AT_A_TIME]))
-        return self._finish()
-
-    def _fold(self, decoded: Sequence[_Decoded]) -> None:
+    def take(self, records: Sequence[Record]) -> None:
+        decoded = self._decode(records)
         self._look_up(decoded)
         counts = self._counts
         for record, event, content, workflow, identity in decoded:
             head = workflow.head
             if head is None and (head := self._begin(workflow, record, event)) is None:
                 continue
-            if record.offset < head.applied.get(record.topic, 0):
+            topic, offset = record.topic, record.offset
+            if offset < head.applied.get(topic, 0):
                 counts["reprocessed"] += 1
                 continue
             workflow.touched = True
             self._fold_one(workflow, head, record, event, content, identity)
-            head.applied[record.topic] = record.offset + 1
+            head.applied[topic] = offset + 1
 
     def _decode(self, records: Sequence[Record]) -> list[_Decoded]:
         decoded: list[_Decoded] = []
@@ -186,40 +193,33 @@ class _Batch:
         self, workflow: _Workflow, head: Head, record: Record, event: Event, content: bytes, identity: bytes
     ) -> None:
         content_hash = _sha256(content).digest()
-        variant = content_hash[:VARIANT_BYTES]
-        rank: Rank = (event.occurred_us, event.event_id, variant)
+        occurred_us, variant = event.occurred_us, content_hash[:VARIANT_BYTES]
+        rank: Rank = (occurred_us, event.event_id, variant)
+        topic, offset = record.topic, record.offset
         if not self._first_of_its_kind(identity, head, record, rank):
             head.duplicates += 1
             self._counts["duplicate"] += 1
             return
         projection = projected(event, content)
         marks = FUTURE if event.future else 0
-        reached = head.reached.get(record.topic)
-        if reached is not None and rank[0] < reached:
+        reached = head.reached.get(topic)
+        if reached is not None and occurred_us < reached:
             marks |= LATE
             head.late += 1
             self._counts["late"] += 1
         else:
-            head.reached[record.topic] = rank[0]
+            head.reached[topic] = occurred_us
         # Never back, never twice the same: a reader that goes by it loses nothing that is added behind it.
-        head.commit_us = max(record.timestamp * 1000, head.commit_us + 1)
+        head.commit_us = commit_us = max(record.timestamp * 1000, head.commit_us + 1)
         projection_hash = content_hash if projection is content else _sha256(projection).digest()
-        head_rules.apply(head, event, rank, projection_hash)
-        self._decide(workflow, record, event, rank)
-        self._out.rows.append(
-            (
-                event_key(workflow.prefix, *rank),
-                encode_event(
-                    marks,
-                    head.commit_us,
-                    record.topic.encode(),
-                    record.partition,
-                    record.offset,
-                    0,
-                    projection,
-                ),
-            )
-        )
+        workflow.shares += int.from_bytes(projection_hash, "big")
+        head_rules.apply(head, event, rank)
+        self._decide(workflow, topic, offset, event, rank)
+        encoded = self._topics.get(topic)
+        if encoded is None:
+            encoded = self._topics[topic] = topic.encode()
+        row = encode_event(marks, commit_us, encoded, record.partition, offset, 0, projection)
+        self._out.rows.append((event_key(workflow.prefix, occurred_us, event.event_id, variant), row))
         self._counts["folded"] += 1
 
     def _first_of_its_kind(self, key: bytes, head: Head, record: Record, rank: Rank) -> bool:
@@ -268,14 +268,14 @@ class _Batch:
         self._counts["variant"] += 1
         return True
 
-    def _decide(self, workflow: _Workflow, record: Record, event: Event, rank: Rank) -> None:
+    def _decide(self, workflow: _Workflow, topic: str, offset: int, event: Event, rank: Rank) -> None:
         name = event.decision_id or ""
         decision = workflow.decisions.get(name)
         if decision is None:
             decision = workflow.decisions[name] = Decision(name)
-        if record.offset >= decision.applied.get(record.topic, 0):
+        if offset >= decision.applied.get(topic, 0):
             decision_rules.apply(decision, event, rank)
-            decision.applied[record.topic] = record.offset + 1
+            decision.applied[topic] = offset + 1
             workflow.decided[name] = None
 
     def _bury(self, record: Record, reason: str, error_class: str, detail: str) -> None:
@@ -283,14 +283,17 @@ class _Batch:
         self._out.sends.append(dead_letter(record, reason, error_class, detail, limit, self._now_ms))
         self._counts["dead_letter"] += 1
 
-    def _finish(self) -> Folded:
+    def finish(self) -> Folded:
         out = self._out
         out.rows.extend((key, encode_sightings(self._identities[key])) for key in self._noted)
         touched = [workflow for workflow in self._workflows.values() if workflow.touched]
         for workflow in touched:
             for name in workflow.decided:
                 out.rows.append((decision_key(workflow.prefix, name), encode_decision(workflow.decisions[name])))
-        out.rows.extend((workflow.key, encode_head(workflow.head)) for workflow in touched if workflow.head is not None)
+        for workflow in touched:
+            if (head := workflow.head) is not None:
+                head_rules.add_digest(head, workflow.shares)
+                out.rows.append((workflow.key, encode_head(head)))
         out.counts = {name: count for name, count in self._counts.items() if count}
         return out
 

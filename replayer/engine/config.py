@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from replayer.core.outcome import Folded, Record, Rows, Send
+from replayer.core.outcome import Folding, Record, Rows, Send
 
 Guarantee = Literal["exactly_once", "at_least_once"]
 
 #: `fold(rows, records, partition, now_ms)`: pure; the engine may call it again with the same records.
-Fold = Callable[[Rows, Sequence[Record], int, int], Folded]
+Fold = Callable[[Rows, Sequence[Record], int, int], Folding]
 
 #: `poison(record, exception, now_ms)`: the dead letter for a record whose fold raises.
 Poison = Callable[[Record, Exception, int], Send]
@@ -51,7 +51,7 @@ class EngineConfig:
     guarantee: Guarantee = "exactly_once"
     client: Mapping[str, Any] = field(default_factory=dict)  # security: keyword arguments of every aiokafka client
     credentials: Any = None  # the same for Faust: a faust.auth.Credentials
-    batch_max_records: int = 1000
+    batch_max_records: int = 4000
     batch_max_bytes: int = 4 << 20
     buffer_batches: int = 8  # per source partition, before fetching of it is suspended
     max_record_bytes: int = 1 << 20

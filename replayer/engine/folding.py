@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import structlog
 
 from replayer.core.errors import ReplayerError, RowUnreadable
-from replayer.core.outcome import Folded, Record, Rows
+from replayer.core.outcome import Folded, Folding, Record, Rows, whole
 from replayer.engine.config import TableSpec
 from replayer.engine.rows import Overlay, StateUnreadable
 
@@ -23,14 +23,16 @@ class RowTooLarge(ReplayerError):
     """A row would not fit into the changelog: a fold's bounds are wrong for this record."""
 
 
-def fold(spec: TableSpec, rows: Rows, records: Sequence[Record], partition: int, now_ms: int, row_limit: int) -> Folded:
-    """The records folded in one call; where that raises, one by one, and each that raises is a dead letter.
+def fold(
+    spec: TableSpec, rows: Rows, records: Sequence[Record], partition: int, now_ms: int, row_limit: int
+) -> Folding:
+    """The records folded in one go; where that raises, one by one, and each that raises is a dead letter.
 
     `row_limit` is in bytes of key and value. Raises StateUnreadable and RowUnreadable: the rows are at
     fault, not the records.
     """
     try:
-        return _checked(spec.fold(rows, records, partition, now_ms), row_limit)
+        return _checked((yield from spec.fold(rows, records, partition, now_ms)), row_limit)
     except _STATE_AT_FAULT:
         raise
     except Exception as exc:  # noqa: BLE001 - a fold is pure: find the one record it fails on; the rest is sound
@@ -43,7 +45,7 @@ def fold(spec: TableSpec, rows: Rows, records: Sequence[Record], partition: int,
     overlay, total = Overlay(rows), Folded()
     for record in records:
         try:
-            one = _checked(spec.fold(overlay, [record], partition, now_ms), row_limit)
+            one = _checked(whole(spec.fold(overlay, [record], partition, now_ms)), row_limit)
         except _STATE_AT_FAULT:
             raise
         except Exception as exc:  # noqa: BLE001 - whatever it is: the record and its reason are kept
@@ -53,11 +55,12 @@ def fold(spec: TableSpec, rows: Rows, records: Sequence[Record], partition: int,
         total.sends.extend(one.sends)
         for name, count in one.counts.items():
             total.counts[name] = total.counts.get(name, 0) + count
+        yield
     return total
 
 
 def _checked(folded: Folded, row_limit: int) -> Folded:
-    for key, value in folded.rows:
-        if value is not None and len(key) + len(value) > row_limit:
-            raise RowTooLarge(f"a row of {len(key) + len(value)} bytes, above the limit of {row_limit}")
+    largest = max((len(key) + len(value) for key, value in folded.rows if value is not None), default=0)
+    if largest > row_limit:
+        raise RowTooLarge(f"a row of {largest} bytes, above the limit of {row_limit}")
     return folded

@@ -26,7 +26,7 @@ def timelines(partitions: int, partition_of: Callable[[bytes, int], int], max_re
         TIMELINES,
         tuple(topic.name for topic in catalogue.SOURCES),
         partitions,
-        fold.fold,
+        fold.folding,
         partial(_poison, max_record_bytes),
     )
 
@@ -61,7 +61,9 @@ def investigations(
 
 
 def _replays_fold(partitions: int, partition_of: Callable[[bytes, int], int], max_record_bytes: int) -> Fold:
-    return ReplaysFold(partition_of=lambda key: partition_of(key, partitions), max_record_bytes=max_record_bytes).fold
+    return ReplaysFold(
+        partition_of=lambda key: partition_of(key, partitions), max_record_bytes=max_record_bytes
+    ).folding
 
 
 def _poison(max_record_bytes: int, record: Record, exc: Exception, now_ms: int) -> Send:

@@ -129,7 +129,7 @@ class Settings(BaseSettings):
 
     # The engine
     batch_max_records: int = Field(
-        1000, ge=1, le=100_000, description="Most records in one batch, which is one transaction per partition"
+        4000, ge=1, le=100_000, description="Most records in one batch, which is one transaction per partition"
     )
     batch_max_bytes: int = Field(4 << 20, ge=1024, description="Most bytes in one batch")
     buffer_batches: int = Field(

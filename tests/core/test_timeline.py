@@ -272,3 +272,10 @@ def test_the_digest_is_comparable_across_rebuilds_in_other_orders() -> None:
     assert len(digests) == 1
     fewer = decode_head(materialised(one_topic(*events[1:]))[head_key("acme", "w")]).digest
     assert fewer not in digests
+
+
+def test_a_large_batch_is_folded_with_pauses():
+    """Nothing else of a worker has its turn between two of them."""
+    records = one_topic(*(document("policy.evaluated", event_id=f"e{n}") for n in range(500)))
+    folding = TimelineFold(partition_of=lambda _: 0, max_record_bytes=1 << 20).folding(MemoryRows(), records, 0, 0)
+    assert len(list(folding)) >= 8

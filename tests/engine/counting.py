@@ -23,7 +23,7 @@ from typing import Any
 from aiohttp import web
 
 from replayer.core import gaps as gaps_of
-from replayer.core.outcome import Folded, Record, Rows, Send
+from replayer.core.outcome import Folded, Folding, Record, Rows, Send
 from replayer.engine.config import EngineConfig, TableSpec
 from replayer.engine.engine import Engine
 from replayer.engine.measures import NoMeasures
@@ -39,7 +39,7 @@ def event_key(record: Record) -> bytes:
     return b"e%s\0%s\0%s" % (record.key, record.topic.encode(), record.offset.to_bytes(8, "big"))
 
 
-def fold(rows: Rows, records: Sequence[Record], partition: int, now_ms: int) -> Folded:
+def fold(rows: Rows, records: Sequence[Record], partition: int, now_ms: int) -> Folding:
     folded = Folded()
     keys = {b"h%s" % record.key for record in records}
     heads = {
@@ -55,6 +55,7 @@ def fold(rows: Rows, records: Sequence[Record], partition: int, now_ms: int) -> 
             head["applied"][record.topic] = record.offset
             head["counted"] += 1
         folded.rows.append((event_key(record), record.value))
+        yield
     folded.rows.extend((key, json.dumps(head, sort_keys=True).encode()) for key, head in heads.items())
     return folded
 
@@ -142,12 +143,12 @@ def create(options: dict[str, Any]) -> Engine:
     slow_s = options["slow_s"]  # per step
     freeze = Path(options["freeze"])
 
-    def struck(rows: Rows, records: Sequence[Record], partition: int, now_ms: int) -> Folded:
+    def struck(rows: Rows, records: Sequence[Record], partition: int, now_ms: int) -> Folding:
         time.sleep(slow_s)
         if freeze.exists():  # stop here, with a step at hand, until somebody sends SIGCONT
             freeze.unlink()
             os.kill(os.getpid(), signal.SIGSTOP)
-        return fold(rows, records, partition, now_ms)
+        return (yield from fold(rows, records, partition, now_ms))
 
     table = TableSpec(
         TABLE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from replayer.core.errors import DamagedRow, UnknownRowFormat
-from replayer.core.outcome import Folded, Send
+from replayer.core.outcome import Folded, Send, whole
 from replayer.engine.config import TableSpec
 from replayer.engine.folding import fold
 from replayer.engine.rows import StateUnreadable
@@ -33,6 +33,7 @@ def counting(rows, records, partition, now_ms):
         if record.value == b"big":
             folded.rows.append((b"big", bytes(1000)))
         folded.sends.append(Send("copies", record.key, record.value))
+        yield
     folded.rows.extend((key, b"%d" % count) for key, count in counts.items())
     return folded
 
@@ -43,7 +44,14 @@ def poison(record, exc, now_ms):
 
 def folded(values, fold_with=counting):
     spec = TableSpec("t", ("s",), 1, fold_with, poison)
-    return fold(spec, NoRows(), [Rec(i, value) for i, value in enumerate(values)], 0, 5, row_limit=100)
+    return whole(fold(spec, NoRows(), [Rec(i, value) for i, value in enumerate(values)], 0, 5, row_limit=100))
+
+
+def test_it_pauses_where_its_fold_does_and_between_records_folded_one_by_one():
+    spec = TableSpec("t", ("s",), 1, counting, poison)
+    records = [Rec(0, b"a"), Rec(1, b"b"), Rec(2, b"bad")]
+    assert len(list(fold(spec, NoRows(), records[:2], 0, 5, row_limit=100))) == 2
+    assert len(list(fold(spec, NoRows(), records, 0, 5, row_limit=100))) == 2 + 3
 
 
 def test_without_failure_it_is_one_call():
@@ -51,7 +59,7 @@ def test_without_failure_it_is_one_call():
 
     def watched(rows, records, partition, now_ms):
         calls.append(len(records))
-        return counting(rows, records, partition, now_ms)
+        return (yield from counting(rows, records, partition, now_ms))
 
     assert dict(folded([b"a", b"b"], watched).rows) == {b"k": b"2"}
     assert calls == [2]
@@ -79,6 +87,7 @@ def test_rows_that_cannot_be_read_are_no_fault_of_the_records(fails_at):
 
     def broken(rows, records, partition, now_ms):
         calls.append(records)
+        yield
         if len(calls) > fails_at:
             raise StateUnreadable("Corruption: block checksum mismatch")
         raise KeyError("bad")
@@ -91,6 +100,7 @@ def test_rows_that_cannot_be_read_are_no_fault_of_the_records(fails_at):
 @pytest.mark.parametrize("fault", [UnknownRowFormat("head", 9, (1,)), DamagedRow("head")])
 def test_a_row_that_cannot_be_read_buries_nothing(fault):
     def unreadable(rows, records, partition, now_ms):
+        yield
         raise fault
 
     with pytest.raises(type(fault)):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import re
+import time
+from itertools import pairwise
 
 import pytest
 
@@ -123,6 +125,35 @@ async def test_no_clock_stands_between_an_event_and_its_row(tmp_path, monkeypatc
     await lane.close(1.0)
 
 
+async def test_a_long_fold_lets_others_have_their_turn(tmp_path, monkeypatch):
+    """Views, heartbeats of other lanes and the broker's answers do not wait for the end of a large batch."""
+    stage, turns = Stage(tmp_path, monkeypatch, {A: log_of(50, "a")}), []
+    spec = stage.engine.specs[TABLE]
+
+    def slow(rows, records, partition, now_ms):
+        folding = spec.fold(rows, records, partition, now_ms)
+        while True:
+            time.sleep(0.006)
+            try:
+                yield next(folding)
+            except StopIteration as ended:
+                return ended.value
+
+    stage.engine.specs[TABLE] = dataclasses.replace(spec, fold=slow)
+    lane = await stage.open()
+    for batch in stage.cluster.fetch(A):
+        lane.deliver(batch)
+
+    async with asyncio.timeout(20):
+        while not stage.done():
+            turns.append(time.monotonic())
+            await asyncio.sleep(0)
+    assert max(b - a for a, b in pairwise(turns)) < 0.1, "50 records of 6 ms each are no single turn"
+    await lane.close(1.0)
+    assert len(stage.cluster.steps) == 1, "and yet it was one step"
+    stage.assert_exact()
+
+
 async def test_sources_take_turns(tmp_path, monkeypatch):
     """One source far behind must not keep the other waiting."""
     stage = Stage(tmp_path, monkeypatch, {A: log_of(300, "a"), B: log_of(3, "b")}, batch_max_records=10)
@@ -162,10 +193,15 @@ async def test_poison_is_a_dead_letter_and_its_neighbours_count(tmp_path, monkey
     assert sum(head["counted"] for head in stage.heads()) == 4
 
 
+def nothing():
+    yield
+    return Folded()
+
+
 async def test_a_fold_without_rows_still_moves_the_position(tmp_path, monkeypatch):
     stage = Stage(tmp_path, monkeypatch, {A: log_of(6, "a")})
     lane = await stage.open()
-    lane._spec = type(lane._spec)(TABLE, ("a",), 1, lambda *_: Folded(), lambda *_: None)
+    lane._spec = type(lane._spec)(TABLE, ("a",), 1, lambda *_: nothing(), lambda *_: None)
     await stage.feed(lane, stage.done)
     await lane.close(1.0)
     assert list(stage.stored()) == [position_key("a")]

@@ -170,20 +170,44 @@ def test_damaged_state_is_set_aside_and_begins_anew(engine, store, tmp_path, dam
     assert rows_of(fresh, 1) == {b"other": b"1"}
 
 
-def test_bytes_flipped_in_the_log_of_writes_leave_an_older_state_that_is_whole(store, tmp_path):
+def crashed(path):
+    """A directory as a killed process leaves it: closing would flush."""
+    copy = path.with_name(f"{path.name}-crashed")
+    shutil.copytree(path, copy)
+    return engine_at(copy).store(TABLE)
+
+
+def test_after_a_kill_rows_and_offset_are_of_the_same_write(store, tmp_path):
+    """What was not flushed is gone, its offset with it: recovery reads it again from the changelog."""
     for index in range(200):
         store.write(0, [(b"k", b"%d" % index), (b"x%d" % index, bytes(100))], index)
-    path = Path(store.partition_path(0))
-    crashed = tmp_path.with_name(f"{tmp_path.name}-crashed")  # closing would flush the log into a table
-    shutil.copytree(tmp_path, crashed)
-    log = max((crashed / path.relative_to(tmp_path)).glob("*.log"), key=lambda file: file.stat().st_size)
-    assert log.stat().st_size > 10_000
-    flip(log, log.stat().st_size // 2)
-    fresh = engine_at(crashed).store(TABLE)
-    offset = fresh.persisted_offset(TP0)
-    rows = rows_of(fresh)
-    assert rows.get(b"k", b"None") == str(offset).encode()
-    assert sum(key.startswith(b"x") for key in rows) == (0 if offset is None else offset + 1)
+        if index == 120:
+            store._dbs[0].flush()
+    left = crashed(tmp_path)
+    offset = left.persisted_offset(TP0)
+    assert offset >= 120
+    rows = rows_of(left)
+    assert rows[b"k"] == b"%d" % offset
+    assert sum(key.startswith(b"x") for key in rows) == offset + 1
+
+
+def test_after_a_kill_nothing_is_as_good_as_before_the_first_write(store, tmp_path):
+    store.write(0, [(b"k", b"1")], 0)
+    left = crashed(tmp_path)
+    assert (rows_of(left), left.persisted_offset(TP0)) in (({}, None), ({b"k": b"1"}, 0))
+
+
+def test_what_is_closed_is_stored(engine, store, tmp_path):
+    store.write(0, [(b"k", b"1")], 7)
+    fresh = reopened(engine, tmp_path)
+    assert (rows_of(fresh), fresh.persisted_offset(TP0)) == ({b"k": b"1"}, 7)
+
+
+def test_no_log_is_written_beside_the_changelog(store):
+    """The changelog is the log; a second one cost a tenth of a worker's time."""
+    store.write(0, [(b"k", bytes(100_000))], 0)
+    logs = Path(store.partition_path(0)).glob("*.log")
+    assert sum(log.stat().st_size for log in logs) < 1000
 
 
 def test_outdated_state_is_rebuilt_and_no_copy_is_kept(engine, store, tmp_path):
