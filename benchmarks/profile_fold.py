@@ -115,6 +115,7 @@ class RocksTable:
 
     def __init__(self, path: Path) -> None:
         self.db = rocksdict.Rdict(str(path), options=RocksMemory(256 << 20).options())
+        self.db.set_write_options(RocksMemory.writes())
         self._rows = RocksRows(self.db)
         self.reading_s = self.writing_s = 0.0
 
@@ -173,7 +174,7 @@ def best(size: Size, count: int, batch: int, repeat: int) -> dict[str, float]:
     return {name: min(run[name] for run in runs) for name in runs[0]}
 
 
-def main(*, events: int = 50_000, batch: int = 1000, repeat: int = 3, lines: int = 25) -> None:
+def main(*, events: int = 50_000, batch: int = 4000, repeat: int = 3, lines: int = 25) -> None:
     """Print the stages for both sizes and the profile of the fold for 1-KB events."""
     sizes: tuple[Size, ...] = ("1KB", "200B")
     for size in sizes:

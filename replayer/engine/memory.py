@@ -44,6 +44,17 @@ class RocksMemory:
         options.set_block_based_table_factory(table)
         return options
 
+    @staticmethod
+    def writes() -> Any:
+        """How rows are written: without a write-ahead log, for the changelog is one.
+
+        After a kill a database is as it was at its last flush, rows and changelog offset alike, and recovery reads on
+        from there; closing flushes.
+        """
+        options: Any = rocksdict.WriteOptions()  # its stubs take this field for a method
+        options.disable_wal = True
+        return options
+
     @property
     def used(self) -> int:
         """Bytes in cache and memtables now."""

@@ -77,7 +77,7 @@ class BatchStore(Store):
         """Open, and read the store's own keys: damage to their block shows at the first read only."""
         path.parent.mkdir(parents=True, exist_ok=True)
         db = rocksdict.Rdict(str(path), options=self.engine.memory.options())
-        db.set_write_options(_without_log())
+        db.set_write_options(self.engine.memory.writes())
         try:
             db.get([ALIVE_KEY, self.offset_key])
         except BaseException:
@@ -200,14 +200,6 @@ class BatchStore(Store):
     def open_partition(self, partition: int) -> Any | None:
         """The database if it is open here; never opens one."""
         return self._dbs.get(partition)
-
-
-def _without_log() -> Any:
-    """No write-ahead log: the changelog is one. After a kill the database is as it was at its last flush, rows and
-    changelog offset alike, and recovery reads on from there; closing flushes."""
-    options: Any = rocksdict.WriteOptions()  # its stubs take this field for a method
-    options.disable_wal = True
-    return options
 
 
 def _offset(stored: bytes | None) -> int:

@@ -21,6 +21,8 @@ def total(dbs, name):
 def test_many_databases_share_one_budget(tmp_path):
     memory = RocksMemory(BUDGET)
     dbs = [rocksdict.Rdict(str(tmp_path / str(index)), options=memory.options()) for index in range(DATABASES)]
+    for db in dbs:
+        db.set_write_options(memory.writes())
     memtables = 0
     try:
         assert {db.property_int_value("rocksdb.block-cache-capacity") for db in dbs} == {BUDGET}
