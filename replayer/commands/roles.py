@@ -34,8 +34,8 @@ def investigator(*, broker: Broker = None, port: WebPort = None, data_dir: DataD
 def broker(
     *,
     port: Annotated[
-        int, Parameter(validator=Number(gte=0, lte=65_535), help="where clients connect; 0 picks a free port")
-    ] = 9092,
+        int, Parameter(validator=Number(gte=0, lte=65_535), help="where clients connect; 0 is a free port, and is said")
+    ] = 0,
     data_dir: Annotated[
         Path | None, Parameter(help="keep the data here; without it, it is thrown away at the end")
     ] = None,

@@ -219,7 +219,7 @@ class broker_process:
     """`replayer broker` in the foreground of a process of its own, until the block ends by SIGTERM."""
 
     def __init__(self, directory: Path, *arguments: str) -> None:
-        command = [sys.executable, "-m", "replayer.cli", "broker", "--port", "0", "--json", *arguments]
+        command = [sys.executable, "-m", "replayer.cli", "broker", "--json", *arguments]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=directory
         )
@@ -237,6 +237,7 @@ class broker_process:
 def test_broker_runs_until_it_is_told_to_stop(tmp_path: Path, replayer: Command) -> None:
     running = broker_process(tmp_path)
     with running as bootstrap:
+        assert not bootstrap.endswith(":9092"), "where no port is asked for it is a free one"
         taken = replayer("broker", "--port", bootstrap.rpartition(":")[2])
         assert taken.returncode == 1
         assert "taken" in sentence(taken)
