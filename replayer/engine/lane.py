@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiokafka.errors import IllegalStateError
@@ -18,7 +18,7 @@ from replayer.engine.folding import fold
 from replayer.engine.inbox import Inbox, Verdict
 from replayer.engine.outbox import GivenUp, LaneLost, Outbox
 from replayer.engine.position import Position, position_key
-from replayer.engine.rows import StateUnreadable
+from replayer.engine.rows import StateClosed, StateUnreadable
 from replayer.engine.step import Step
 from replayer.logs import spoken
 
@@ -32,6 +32,7 @@ AFTER_RECREATION = (
     "If it was recreated on purpose, start under another REPLAYER_APP_ID, or stop the workers and delete the "
     "changelogs, the offsets and the data directories of this one."
 )
+_CLOSED = "its database was closed under it; start the worker again"
 _TURN_S = 0.005  # how long a lane folds before views, other lanes and answers of the broker have their turn
 _ROW_ROOM = 64 << 10  # what a row may add to the record it stands for; changelogs allow twice that
 
@@ -56,6 +57,7 @@ class Lane:
         self._positions: dict[str, Position] = {}
         self._turn = 0
         self._lost: set[str] = set()  # sources whose last batch did not arrive
+        self._database: Any = None  # what was recovered; another one under this name has not been
         self._work = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
@@ -67,6 +69,7 @@ class Lane:
         rows = self._engine.reading(self.table, self.partition)
         if rows is None:
             raise LaneLost("its database is not open after recovery; start the worker again")
+        self._database = self._store.open_partition(self.partition)
         for topic in self._spec.sources:
             value = rows.get(position_key(topic))
             position = Position.decode(value) if value is not None else None
@@ -148,6 +151,8 @@ class Lane:
             raise
         except (GivenUp, StateUnreadable):
             pass  # the engine knows already
+        except StateClosed as exc:
+            self._engine.fail(f"Partition {self.partition} of {self._spec.name}: {_CLOSED}", exc)
         except LaneLost as exc:
             self._engine.fail(f"Partition {self.partition} of {self._spec.name}: {exc}", exc)
         except Exception as exc:  # noqa: BLE001 - a lane that ends in silence is a partition that stands still
@@ -204,11 +209,13 @@ class Lane:
     async def _do(self, step: Step) -> None:
         stored = self._engine.reading(self.table, self.partition)
         if stored is None:
-            raise LaneLost("its database was closed under it; start the worker again")
+            raise StateClosed(_CLOSED)
+        self._check_database()
         records, now_ms = step.records, int(time.time() * 1000)
         folded, fold_s = await _in_turns(
             fold(self._spec, stored, records, self.partition, now_ms, self._config.max_record_bytes + _ROW_ROOM)
         )
+        self._check_database()
         positions = step.positions(self._positions)
         rows = folded.rows
         for topic, (start, end) in step.gaps:
@@ -224,6 +231,7 @@ class Lane:
         folded_at = time.perf_counter()
         last = await self.outbox.publish(rows, folded.sends if self._spec.buries else (), step.offsets)
         durable_at = time.perf_counter()
+        self._check_database()
         if last is not None:
             self._store.write(self.partition, rows, last)
         self._positions.update(positions)
@@ -234,6 +242,15 @@ class Lane:
         )  # fmt: skip
         if self._spec.after_commit is not None:
             self._spec.after_commit(self.partition)
+
+    def _check_database(self) -> None:
+        """After every turn of others: a view may have met damage meanwhile, and the database was set aside.
+
+        Whatever stands open in its place has not been recovered: a step written there would pass for the whole table.
+        What is durable already is found in the changelog by the next start. Raises StateClosed.
+        """
+        if self._store.open_partition(self.partition) is not self._database:
+            raise StateClosed(_CLOSED)
 
 
 async def _in_turns(folding: Folding) -> tuple[Folded, float]:

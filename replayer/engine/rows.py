@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, cast
 
+import rocksdict
+
 from replayer.core.errors import ReplayerError
 from replayer.core.outcome import Rows
 
@@ -17,6 +19,10 @@ class StateUnreadable(ReplayerError):
         self.damaged = is_damage(text)
 
 
+class StateClosed(ReplayerError):
+    """The database was closed under its reader: revoked, or set aside. What it would have said is not known."""
+
+
 def is_damage(text: str) -> bool:
     """Whether RocksDB's words for an error mean that its files are damaged (rocksdict raises bare `Exception`)."""
     return any(
@@ -27,7 +33,8 @@ def is_damage(text: str) -> bool:
 class RocksRows:
     """Reads straight from the partition's database. Iterators are synchronous: a live one keeps the database open.
 
-    A row that cannot be read is never an absent one: StateUnreadable is raised, after `tell` was called with it.
+    A row that cannot be read is never an absent one: StateUnreadable is raised, after `tell` was called with it;
+    StateClosed where the database is not open any more.
     """
 
     __slots__ = ("_db", "_tell")
@@ -67,7 +74,9 @@ class RocksRows:
             self._refuse(exc)
 
     def _refuse(self, exc: Exception) -> NoReturn:
-        if type(exc) is not Exception:  # closed, or a key of the wrong type: no word about the files
+        if isinstance(exc, rocksdict.DbClosedError):
+            raise StateClosed("the database was closed") from exc
+        if type(exc) is not Exception:  # a key of the wrong type: no word about the files
             raise exc
         unreadable = StateUnreadable(str(exc))
         if self._tell is not None:

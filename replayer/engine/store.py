@@ -42,6 +42,10 @@ class BatchStore(Store):
     (older than the changelog keeps tombstones) or ahead of its changelog is set aside and rebuilt, never served.
     """
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._flushes: dict[int, float] = {}  # when each partition is to be flushed next, monotonic
+
     @property
     def engine(self) -> Engine:
         return cast("Engine", self.app.engine)  # type: ignore[attr-defined] # EngineApp
@@ -109,7 +113,12 @@ class BatchStore(Store):
     # -- writing
 
     def write(self, partition: int, rows: Sequence[tuple[bytes, bytes | None]], changelog_offset: int) -> None:
-        """Rows whose changelog records are durable, with the offset of the last of them, in one atomic write."""
+        """Rows whose changelog records are durable, with the offset of the last of them, in one atomic write.
+
+        Only into a database that is open: a new one would have this step for all of its rows. Raises StateUnusable.
+        """
+        if partition not in self._dbs:
+            raise StateUnusable(f"The database {self.partition_path(partition)} was closed under its writer.")
         batch = rocksdict.WriteBatch(raw_mode=True)
         put, delete = batch.put, batch.delete
         for key, value in rows:
@@ -145,6 +154,19 @@ class BatchStore(Store):
         for partition, db in list(self._dbs.items()):
             if partition in partitions:
                 db.put(ALIVE_KEY, now)
+                self._flush_now_and_then(partition, db)
+
+    def _flush_now_and_then(self, partition: int, db: Any) -> None:
+        """What is written rarely stays in memory for days; killed then, it would count as outdated."""
+        now = time.monotonic()
+        due = self._flushes.setdefault(partition, now + self._flush_every_s)
+        if now >= due:
+            db.flush(wait=False)
+            self._flushes[partition] = now + self._flush_every_s
+
+    @property
+    def _flush_every_s(self) -> float:
+        return min(600.0, self.engine.config.delete_retention_ms / 4000)
 
     def apply(self, batch: Batch) -> bool:
         """Recovery and standbys: store what the changelog brought, unless it is stored already.

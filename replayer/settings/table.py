@@ -121,7 +121,8 @@ class Settings(BaseSettings):
         Path(".data/artefacts"), description="Where message texts and other large content are kept, by SHA-256"
     )
     guarantee: Literal["exactly_once", "at_least_once"] = Field(
-        "exactly_once", description="at_least_once is faster; after a zombie worker its timeline heads may be wrong"
+        "exactly_once",
+        description="at_least_once shows an event sooner; after a zombie worker its timeline heads may be wrong",
     )
     stop_grace_s: float = Field(
         20.0, gt=0, description="How long a stopping process may take to finish what it has begun"

@@ -8,7 +8,7 @@ from replayer.core.errors import DamagedRow, UnknownRowFormat
 from replayer.core.outcome import Folded, Send, whole
 from replayer.engine.config import TableSpec
 from replayer.engine.folding import fold
-from replayer.engine.rows import StateUnreadable
+from replayer.engine.rows import StateClosed, StateUnreadable
 from tests.engine.records import Rec
 
 
@@ -97,7 +97,7 @@ def test_rows_that_cannot_be_read_are_no_fault_of_the_records(fails_at):
     assert caught.value.damaged
 
 
-@pytest.mark.parametrize("fault", [UnknownRowFormat("head", 9, (1,)), DamagedRow("head")])
+@pytest.mark.parametrize("fault", [UnknownRowFormat("head", 9, (1,)), DamagedRow("head"), StateClosed("closed")])
 def test_a_row_that_cannot_be_read_buries_nothing(fault):
     def unreadable(rows, records, partition, now_ms):
         yield

@@ -6,7 +6,6 @@ import asyncio
 import dataclasses
 import re
 import time
-from itertools import pairwise
 
 import pytest
 
@@ -127,7 +126,7 @@ async def test_no_clock_stands_between_an_event_and_its_row(tmp_path, monkeypatc
 
 async def test_a_long_fold_lets_others_have_their_turn(tmp_path, monkeypatch):
     """Views, heartbeats of other lanes and the broker's answers do not wait for the end of a large batch."""
-    stage, turns = Stage(tmp_path, monkeypatch, {A: log_of(50, "a")}), []
+    stage, turns = Stage(tmp_path, monkeypatch, {A: log_of(50, "a")}), 0
     spec = stage.engine.specs[TABLE]
 
     def slow(rows, records, partition, now_ms):
@@ -146,9 +145,9 @@ async def test_a_long_fold_lets_others_have_their_turn(tmp_path, monkeypatch):
 
     async with asyncio.timeout(20):
         while not stage.done():
-            turns.append(time.monotonic())
+            turns += 1
             await asyncio.sleep(0)
-    assert max(b - a for a, b in pairwise(turns)) < 0.1, "50 records of 6 ms each are no single turn"
+    assert turns >= 50, "records of 6 ms each are no single turn"
     await lane.close(1.0)
     assert len(stage.cluster.steps) == 1, "and yet it was one step"
     stage.assert_exact()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from replayer.engine.memory import RocksMemory
-from replayer.engine.rows import Overlay, RocksRows, StateUnreadable
+from replayer.engine.rows import Overlay, RocksRows, StateClosed, StateUnreadable
 
 KEYS = st.binary(min_size=1, max_size=3).map(lambda raw: bytes(97 + byte % 3 for byte in raw))  # a, b, c: they meet
 WRITES = st.lists(st.tuples(KEYS, st.none() | st.binary(max_size=2)), max_size=20)
@@ -116,5 +116,5 @@ def test_a_closed_database_is_not_called_damaged(tmp_path):
     db = rocksdict.Rdict(str(tmp_path / "db"), options=RocksMemory(16 << 20).options())
     rows = RocksRows(db, lambda _: pytest.fail("told"))
     db.close()
-    with pytest.raises(rocksdict.DbClosedError):
+    with pytest.raises(StateClosed):
         rows.get(b"k")
