@@ -41,6 +41,11 @@ class Stage:
         self.engine.recovered(generation)
         await self.engine.opened()
 
+    def left(self, rows, offset):
+        """What an earlier life of this worker has stored."""
+        self.store._db_for_partition(0)
+        self.store.write(0, rows, offset)
+
     @property
     def is_open(self):
         return self.engine.active(TABLE) == {0}
@@ -159,7 +164,7 @@ async def test_stopping_does_not_wait_for_producers_that_wait_for_the_broker(sta
 
 async def test_a_recovery_that_ended_short_is_refused(stage):
     stage.cluster.changelog = [(b"a", b"1"), (b"b", b"2"), None]
-    stage.store.write(0, [(b"a", b"1")], 0)
+    stage.left([(b"a", b"1")], 0)
     await stage.open()
     assert not stage.is_open
     assert f"recovery of {CHANGELOG} partition 0 ended before offset 3; start the worker again" in stage.engine.failure
@@ -178,7 +183,7 @@ async def test_an_emptied_changelog_needs_no_recovery(stage, monkeypatch):
 
 
 async def test_state_ahead_of_its_changelog_is_set_aside(stage):
-    stage.store.write(0, [(b"a", b"1")], 7)
+    stage.left([(b"a", b"1")], 7)
     await stage.open()
     assert stage.engine.metrics.seen == {"set_aside_ahead": 1}
     assert stage.engine.rows(TABLE, 0).get(b"a") is None
@@ -187,7 +192,7 @@ async def test_state_ahead_of_its_changelog_is_set_aside(stage):
 
 def stand(stage, position):
     stage.cluster.changelog = [None]
-    stage.store.write(0, [(position_key("a"), position)], 0)
+    stage.left([(position_key("a"), position)], 0)
 
 
 async def test_a_position_above_the_sources_end_is_refused_though_the_last_record_is_there(stage):
