@@ -50,7 +50,7 @@ def create_app(config: EngineConfig, engine: Engine) -> EngineApp:
         stream_buffer_maxsize=64,  # batches
         stream_wait_empty=False,
         stream_recovery_delay=0.0,
-        consumer_max_fetch_size=1 << 20,
+        consumer_max_fetch_size=config.batch_max_bytes,  # so that one fetch may fill a step
         consumer_auto_offset_reset="earliest",
         broker_session_timeout=config.session_timeout_s,
         broker_heartbeat_interval=config.heartbeat_interval_s,

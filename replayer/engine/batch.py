@@ -15,6 +15,7 @@ class Batch:
 
     `epoch` counts the seeks of the partition: a batch fetched before a seek is told from one fetched after it.
     `gap` is (expired from, log start) where the wanted offsets had expired and reading went on at the log's start.
+    `size` is in bytes of keys and values.
     `beyond` is (wanted, log end) where the wanted offset lies above the end: the topic was truncated or recreated.
     """
 
@@ -32,6 +33,7 @@ class Batch:
         "records",
         "serialized_key_size",
         "serialized_value_size",
+        "size",
         "timestamp",
         "timestamp_type",
         "topic",
@@ -47,11 +49,12 @@ class Batch:
         epoch: int,
         gap: tuple[int, int] | None = None,
         beyond: tuple[int, int] | None = None,
+        size: int = 0,
     ) -> None:
         self.topic, self.partition = topic, partition
         self.records = records
         self.before, self.after, self.epoch, self.gap, self.beyond = before, after, epoch, gap, beyond
-        self.offset = after - 1
+        self.offset, self.size = after - 1, size
         self.timestamp = records[-1].timestamp if records else 0
         self.timestamp_type = 0
         self.headers, self.key, self.checksum = (), None, None
@@ -83,8 +86,8 @@ def split(
         weight = len(record.value or b"") + len(record.key or b"")
         if index > start and (index - start >= max_records or size + weight > max_bytes):
             end = records[index - 1].offset + 1
-            batches.append(Batch(topic, partition, records[start:index], begin, end, epoch))
+            batches.append(Batch(topic, partition, records[start:index], begin, end, epoch, size=size))
             start, begin, size = index, end, 0
         size += weight
-    batches.append(Batch(topic, partition, records[start:], begin, after, epoch))
+    batches.append(Batch(topic, partition, records[start:], begin, after, epoch, size=size))
     return batches

@@ -124,7 +124,7 @@ class Lane:
         if inbox is None or self._closing:
             return  # not open: it will be fetched again
         inbox.put(batch)
-        if inbox.batches >= self._config.buffer_batches:
+        if inbox.batches >= self._config.buffer_batches or inbox.bytes >= self._config.batch_max_bytes:
             # Each time: Faust resumes partitions for reasons of its own.
             inbox.suspended = True
             self._engine.consumer.suspend_fetching(TP(batch.topic, self.partition))
@@ -177,7 +177,8 @@ class Lane:
                 raise LaneLost(
                     f"topic {topic} is not the log this table was made from: {inbox.why}. {AFTER_RECREATION}"
                 )
-            if inbox.suspended and inbox.batches <= self._config.buffer_batches // 2:
+            half = inbox.batches <= self._config.buffer_batches // 2
+            if inbox.suspended and half and inbox.bytes <= self._config.batch_max_bytes // 2:
                 inbox.suspended = False
                 self._engine.consumer.resume_fetching(TP(topic, self.partition))
         if any(inbox.batches for inbox in self._inboxes.values()):

@@ -132,7 +132,9 @@ class Settings(BaseSettings):
     batch_max_records: int = Field(
         4000, ge=1, le=100_000, description="Most records in one batch, which is one transaction per partition"
     )
-    batch_max_bytes: int = Field(4 << 20, ge=1024, description="Most bytes in one batch")
+    batch_max_bytes: int = Field(
+        4 << 20, ge=1024, description="Most bytes in one batch, in one fetch of a partition, and waiting for it"
+    )
     buffer_batches: int = Field(
         8, ge=1, le=1000, description="Batches waiting per source partition before fetching of it pauses"
     )

@@ -137,6 +137,7 @@ def create(options: dict[str, Any]) -> Engine:
         stop_grace_s=options["stop_grace_s"],
         rocksdb_memory_bytes=64 << 20,
         batch_max_records=options["batch_max_records"],
+        batch_max_bytes=options.get("batch_max_bytes", 4 << 20),
         buffer_batches=4,
         commit_interval_s=0.2,
     )

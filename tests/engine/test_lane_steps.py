@@ -180,6 +180,25 @@ async def test_a_full_inbox_suspends_fetching_until_half_is_done(tmp_path, monke
     await lane.close(1.0)
 
 
+async def test_an_inbox_is_full_by_bytes_too(tmp_path, monkeypatch):
+    """Large records must not fill the memory with a handful of batches."""
+    log = log_of(9, "a")
+    log.records = [Rec(record.offset, bytes(1000), record.key, "a") for record in log.records]
+    stage = Stage(tmp_path, monkeypatch, {A: log}, batch_max_records=3, batch_max_bytes=4000)
+    lane = await stage.open()
+    first, second, third = stage.cluster.fetch(A, count=9)
+    assert (first.size, second.size) == (3006, 3006), "keys and values"
+    lane.deliver(first)
+    assert stage.cluster.suspended == set()
+    lane.deliver(second)
+    assert stage.cluster.suspended == {A}
+    lane.deliver(third)
+    await stage.feed(lane, stage.done)
+    assert stage.cluster.suspended == set()
+    assert lane._inboxes["a"].bytes == 0
+    await lane.close(1.0)
+
+
 async def test_poison_is_a_dead_letter_and_its_neighbours_count(tmp_path, monkeypatch):
     log = log_of(5, "a")
     log.records[2] = Rec(2, POISON, b"k0", "a")
