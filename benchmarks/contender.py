@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.cluster import Cluster, delete
 from benchmarks.contenders.job import Job
 from benchmarks.process import python_of, running, tail
-from benchmarks.rate import NotMeasurable, Rate, Sample, advances, rate
+from benchmarks.rate import NotMeasurable, Rate, enough, rate
 from benchmarks.watch import Watch
 from benchmarks.worker import COMMAND, deployed
 from replayer.kafka.ports import free_port
@@ -21,8 +21,6 @@ from replayer.kafka.ports import free_port
 #: The program of a contender that is the product's own worker process.
 WORKER = "worker"
 
-#: How long a contender may take from its start to its first commit.
-_FIRST_COMMIT_S = 90.0
 #: Share of the log that counts: at its end a contender waits with nothing to do.
 _USABLE = 0.95
 
@@ -62,7 +60,7 @@ async def measure(contender: Contender, source: Source, seconds: float) -> Rate:
         group, log, command, environment = await _prepare(contender, source, stack)
         watch = Watch(source.broker, group, source.topic, source.partitions)
         async with running(command, log, environment) as program:
-            await watch.follow(program.pid, lambda seen: _enough(seen, contender.warm_up_s, seconds, end))
+            await watch.follow(program.pid, lambda seen: enough(seen, contender.warm_up_s, seconds, end))
         try:
             return rate(watch.samples, contender.warm_up_s, end)
         except NotMeasurable as exc:
@@ -94,13 +92,3 @@ async def _prepare(
     )
     program = f"benchmarks.contenders.{contender.program}"
     return group, directory / "output.log", (python_of(contender.environment), "-m", program, job.as_argument()), {}
-
-
-def _enough(samples: list[Sample], warm_up_s: float, seconds: float, end: int) -> bool:
-    if not samples:
-        return False
-    seen, now = advances(samples), samples[-1].at
-    if not seen:
-        return now - samples[0].at > _FIRST_COMMIT_S
-    # A commit beyond the window closes it; a contender that commits no more is given up on.
-    return seen[-1].committed >= end or seen[-1].at >= seen[0].at + warm_up_s + seconds or now > seen[-1].at + 30.0

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+#: How long a contender may take from its start to its first commit, and from one to the next.
+_FIRST_COMMIT_S, _SILENCE_S = 90.0, 30.0
+
 
 class NotMeasurable(Exception):
     """A run whose samples give no rate; the text says what was missing."""
@@ -59,6 +62,21 @@ def window(samples: Sequence[Sample], warm_up_s: float, end: int) -> list[Sample
     """
     seen = [sample for sample in advances(samples) if sample.committed <= end]
     return [sample for sample in seen if sample.at >= seen[0].at + warm_up_s]
+
+
+def enough(samples: Sequence[Sample], warm_up_s: float, seconds: float, end: int) -> bool:
+    """Whether a run is over: the log's usable end is reached, or a commit lies beyond the window and two are in it.
+
+    Two, because plain Faust may take eight seconds from one commit to the next. A contender that does not begin, or
+    commits no more, is given up on.
+    """
+    if not samples:
+        return False
+    seen, now = advances(samples), samples[-1].at
+    if not seen:
+        return now - samples[0].at > _FIRST_COMMIT_S
+    over = seen[-1].at >= seen[0].at + warm_up_s + seconds and len(window(samples, warm_up_s, end)) > 1
+    return over or seen[-1].committed >= end or now > seen[-1].at + _SILENCE_S
 
 
 def rate(samples: Sequence[Sample], warm_up_s: float, end: int) -> Rate:

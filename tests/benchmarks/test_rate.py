@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.latency import percentile
 from benchmarks.memory import at_marks, named
-from benchmarks.rate import NotMeasurable, Sample, advances, rate
+from benchmarks.rate import NotMeasurable, Sample, advances, enough, rate
 
 
 def seen(*commits: tuple[float, int]) -> list[Sample]:
@@ -48,6 +48,27 @@ def test_a_run_that_gives_no_slope_is_no_figure() -> None:
     for samples in ([], seen((1.0, 0)), seen((1.0, 10)), seen((1.0, 10), (2.0, 20), (3.0, 30))):
         with pytest.raises(NotMeasurable):
             rate(samples, warm_up_s=2.0, end=100)
+
+
+def test_a_run_ends_with_a_commit_beyond_its_window_that_leaves_two_to_measure() -> None:
+    told = {"warm_up_s": 3.0, "seconds": 5.0, "end": 1000}
+    early = seen((0.0, 0), (1.0, 10), (4.5, 20), (8.0, 30))
+    assert not enough(early, **told), "no commit beyond 9 s yet"
+    assert enough([*early, *seen((9.0, 40))], **told)
+    late = seen((0.0, 0), (1.0, 10), (9.5, 20))
+    assert not enough(late, **told), "the only one behind the warm-up"
+    assert enough([*late, *seen((17.0, 30))], **told)
+    assert rate([*late, *seen((17.0, 30))], warm_up_s=3.0, end=1000).events == 10
+
+
+def test_a_run_ends_at_the_end_of_the_log_or_when_nothing_comes_any_more() -> None:
+    told = {"warm_up_s": 3.0, "seconds": 5.0, "end": 1000}
+    assert not enough([], **told)
+    assert enough(seen((1.0, 10), (2.0, 1000)), **told)
+    assert not enough(seen((0.0, 0), (80.0, 0)), **told)
+    assert enough(seen((0.0, 0), (91.0, 0)), **told), "it never began"
+    assert not enough(seen((1.0, 10), (30.0, 10)), **told)
+    assert enough(seen((1.0, 10), (32.0, 10)), **told), "it has stopped"
 
 
 def test_percentiles_are_values_that_were_measured() -> None:
