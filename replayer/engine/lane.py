@@ -58,6 +58,7 @@ class Lane:
         self._turn = 0
         self._lost: set[str] = set()  # sources whose last batch did not arrive
         self._database: Any = None  # what was recovered; another one under this name has not been
+        self._stored: Any = None  # its rows
         self._work = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
@@ -69,7 +70,7 @@ class Lane:
         rows = self._engine.reading(self.table, self.partition)
         if rows is None:
             raise LaneLost("its database is not open after recovery; start the worker again")
-        self._database = self._store.open_partition(self.partition)
+        self._database, self._stored = self._store.open_partition(self.partition), rows
         for topic in self._spec.sources:
             value = rows.get(position_key(topic))
             position = Position.decode(value) if value is not None else None
@@ -208,13 +209,10 @@ class Lane:
         inbox.sought(epochs[tp])
 
     async def _do(self, step: Step) -> None:
-        stored = self._engine.reading(self.table, self.partition)
-        if stored is None:
-            raise StateClosed(_CLOSED)
         self._check_database()
         records, now_ms = step.records, int(time.time() * 1000)
         folded, fold_s = await _in_turns(
-            fold(self._spec, stored, records, self.partition, now_ms, self._config.max_record_bytes + _ROW_ROOM)
+            fold(self._spec, self._stored, records, self.partition, now_ms, self._config.max_record_bytes + _ROW_ROOM)
         )
         self._check_database()
         positions = step.positions(self._positions)
