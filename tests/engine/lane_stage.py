@@ -14,7 +14,7 @@ from replayer.engine.position import Position, position_key
 from tests.engine.counting import TABLE
 from tests.engine.fakes import CHANGELOG, Cluster
 from tests.engine.records import Rec
-from tests.engine.test_store import engine_at
+from tests.engine.stores import engine_at
 
 A, B = TP("a", 0), TP("b", 0)
 

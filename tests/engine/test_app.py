@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from faust.types.settings.settings import Settings
 
-from tests.engine.test_store import engine_at
+from tests.engine.stores import engine_at
 
 # What Faust would take: an open door, another cluster, pages that show tables. Kubernetes sets WEB_PORT by itself where
 # a service is called "web".

@@ -13,7 +13,7 @@ from replayer.engine.consumer import BatchConsumer
 from replayer.engine.position import Position, fingerprint, position_key
 from tests.engine.counting import TABLE
 from tests.engine.fakes import CHANGELOG, Cluster, log_of
-from tests.engine.test_store import engine_at
+from tests.engine.stores import engine_at
 from tests.engine.workers import until
 
 MINE = TP(CHANGELOG, 0)

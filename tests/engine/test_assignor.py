@@ -8,7 +8,7 @@ from faust.assignor.client_assignment import ClientAssignment, ClientMetadata
 from faust.types import TP
 
 from tests.engine.fakes import CHANGELOG, Cluster
-from tests.engine.test_store import engine_at
+from tests.engine.stores import engine_at
 
 OLD, NEW = "http://127.0.0.1:9", "http://127.0.0.1:1"
 

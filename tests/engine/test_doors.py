@@ -26,7 +26,7 @@ from replayer.engine.fetching import BatchConsumerThread
 from replayer.engine.recovery import BatchRecovery, BatchTables
 from replayer.engine.schema import BatchSchema
 from replayer.engine.store import BatchStore
-from tests.engine.test_store import engine_at
+from tests.engine.stores import engine_at
 
 #: What we override or rely on -> fingerprint of its source.
 DOORS: dict[str, str] = {

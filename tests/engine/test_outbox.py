@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError, Topi
 
 from replayer.engine.measures import NoMeasures
 from replayer.engine.outbox import LaneLost, Outbox
-from tests.engine.test_store import engine_at
+from tests.engine.stores import engine_at
 
 
 class Refusing:

@@ -12,7 +12,7 @@ from aiokafka.errors import MessageSizeTooLargeError, ProducerFenced
 from replayer.core.outcome import Send
 from replayer.engine.producer import LaneProducer
 from tests.engine.counting import TABLE
-from tests.engine.test_store import engine_at
+from tests.engine.stores import engine_at
 from tests.engine.workers import admin, committed, read_all, until
 
 

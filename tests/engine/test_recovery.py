@@ -16,7 +16,7 @@ from replayer.engine.recovery import BatchRecovery, ChangelogReplaced
 from tests.engine.counting import TABLE
 from tests.engine.fakes import CHANGELOG, Cluster
 from tests.engine.records import Log
-from tests.engine.test_store import engine_at
+from tests.engine.stores import engine_at
 
 TP0 = TP(CHANGELOG, 0)
 PATIENT = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])

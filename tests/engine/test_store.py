@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from faust.types import TP
 
-from replayer.engine.batch import Batch
 from replayer.engine.store import ALIVE_KEY, StateUnusable
-from tests.engine.counting import TABLE, create
+from tests.engine.counting import TABLE
 from tests.engine.records import Rec
-
-CHANGELOG = f"app-{TABLE}-changelog"
-
-
-def engine_at(path: Path, **options):
-    defaults = {
-        "app": "app", "brokers": ["127.0.0.1:1"], "data_dir": str(path), "name": "w", "port": 1, "sources": ["t"],
-        "partitions": 2, "guarantee": "exactly_once", "session_timeout_s": 3.0, "standby_replicas": 0,
-        "stop_grace_s": 5.0, "batch_max_records": 100, "slow_s": 0.0, "freeze": "never", "dead_letters": "dead",
-    }  # fmt: skip
-    return create({**defaults, **options})
+from tests.engine.stores import TP0, changelog_batch, engine_at, reopened, rows_of
 
 
 @pytest.fixture
@@ -42,27 +27,6 @@ def store(engine):
     for partition in range(2):
         store._db_for_partition(partition)
     return store
-
-
-def reopened(engine, path):
-    """Another process on the same directory."""
-    for db in engine.store(TABLE)._dbs.values():
-        db.close()
-    engine.store(TABLE)._dbs.clear()
-    fresh = engine_at(path)
-    return fresh.store(TABLE)
-
-
-def rows_of(store, partition=0):
-    rows = store._db_for_partition(partition).items()
-    return {key: value for key, value in rows if not key.startswith(b"__")}
-
-
-def changelog_batch(records, before, after, partition=0, **also):
-    return Batch(CHANGELOG, partition, records, before, after, 0, **also)
-
-
-TP0 = TP(CHANGELOG, 0)
 
 
 def test_rows_and_offset_are_one_write(store):
@@ -173,108 +137,6 @@ def test_damaged_state_is_set_aside_and_begins_anew(engine, store, tmp_path, dam
     assert path.with_name(f"{path.name}.damaged").exists(), "one copy is kept for a look"
     assert fresh.engine.metrics.seen == {"set_aside_damaged": 1}
     assert rows_of(fresh, 1) == {b"other": b"1"}
-
-
-def crashed(path):
-    """A directory as a killed process leaves it: closing would flush."""
-    for _ in range(20):
-        copy = path.with_name(f"{path.name}-crashed-{secrets.token_hex(4)}")
-        try:
-            shutil.copytree(path, copy)
-        except shutil.Error:  # RocksDB has just thrown away a file it needs no more
-            continue
-        return engine_at(copy).store(TABLE)
-    pytest.fail("the directory does not come to rest")
-
-
-class Watched:
-    """A database that tells after everything that is written what a kill would leave."""
-
-    def __init__(self, db, told):
-        self._db, self._told = db, told
-
-    def __getattr__(self, name):
-        found = getattr(self._db, name)
-        if name not in ("write", "put", "delete"):
-            return found
-
-        def written(*arguments):
-            found(*arguments)
-            self._db.flush()
-            self._told()
-
-        return written
-
-
-def test_a_kill_between_any_two_writes_leaves_rows_and_their_offset(store, tmp_path):
-    """What was not flushed is gone, its offset with it: recovery reads it again from the changelog."""
-    seen = []
-
-    def look():
-        left = crashed(tmp_path)
-        offset, rows = left.persisted_offset(TP0), rows_of(left)
-        seen.append(offset)
-        assert rows[b"k"] == b"%d" % offset
-        assert sum(key.startswith(b"x") for key in rows) == offset + 1
-
-    store._dbs[0] = Watched(store._dbs[0], look)
-    for index in range(3):
-        store.write(0, [(b"k", b"%d" % index), (b"x%d" % index, bytes(100))], index)
-    store.apply(changelog_batch([Rec(3, b"3", b"k"), Rec(3, b"3", b"x3")], 3, 4))
-    assert seen == [0, 1, 2, 3]
-
-
-async def test_a_graceful_end_loses_nothing(store, tmp_path):
-    store.write(0, [(b"k", b"1")], 7)
-    await store.stop()
-    left = crashed(tmp_path)
-    assert (rows_of(left), left.persisted_offset(TP0)) == ({b"k": b"1"}, 7)
-
-
-def test_a_revoked_partition_loses_nothing(store, tmp_path):
-    store.write(0, [(b"k", b"1")], 7)
-    topic = SimpleNamespace(changelog_topic=SimpleNamespace(topics=[CHANGELOG]))
-    store.revoke_partitions(topic, {TP0})
-    left = crashed(tmp_path)
-    assert (rows_of(left), left.persisted_offset(TP0)) == ({b"k": b"1"}, 7)
-
-
-def test_rows_are_written_only_where_the_rest_of_them_is(store):
-    """A new database would have one step for the whole table, and the offset that says so."""
-    store.write(0, [(b"k", b"1")], 7)
-    store.set_aside(0, "damaged")
-    with pytest.raises(StateUnusable, match="closed under its writer"):
-        store.write(0, [(b"k", b"2")], 8)
-    assert store.persisted_offset(TP0) is None
-
-
-def test_what_is_written_rarely_does_not_get_outdated_in_memory(store, tmp_path, monkeypatch):
-    """A quiet partition that is killed after days is as young as its last touch, give or take the flushes."""
-    clock = [0.0]
-    monkeypatch.setattr("replayer.engine.store.time.monotonic", lambda: clock[0])
-    store.write(0, [(b"k", b"1")], 7)
-    for _ in range(4):
-        store.touch({0})
-        clock[0] += 300.0
-    left = await_flushed(tmp_path)
-    assert (rows_of(left), left.persisted_offset(TP0)) == ({b"k": b"1"}, 7)
-
-
-def await_flushed(path):
-    """The directory as a kill leaves it once the flush under way is done."""
-    for _ in range(100):
-        left = crashed(path)
-        if left.persisted_offset(TP0) is not None:
-            return left
-        time.sleep(0.05)
-    return left
-
-
-def test_no_log_is_written_beside_the_changelog(store):
-    """The changelog is the log; a second one cost a tenth of a worker's time."""
-    store.write(0, [(b"k", bytes(100_000))], 0)
-    logs = Path(store.partition_path(0)).glob("*.log")
-    assert sum(log.stat().st_size for log in logs) < 1000
 
 
 def test_outdated_state_is_rebuilt_and_no_copy_is_kept(engine, store, tmp_path):
