@@ -90,10 +90,10 @@ def _derived(annotation: Any, metadata: Iterable[object] = ()) -> Any:
         inner, *rules = get_args(annotation)
         return _derived(inner, [*rules, *metadata])
     if origin in (Union, UnionType):
-        return Union[tuple(_derived(arm, metadata if arm is not NoneType else ()) for arm in get_args(annotation))]  # noqa: UP007
+        return Union[tuple(_derived(arm, metadata if arm is not NoneType else ()) for arm in get_args(annotation))]  # noqa: UP007 - computed
     if origin is tuple:
         element, _ellipsis = get_args(annotation)
-        plain: Any = tuple[_derived(element), ...]  # type: ignore[misc]
+        plain: Any = tuple[_derived(element), ...]  # type: ignore[misc] # computed
     elif origin is Literal or annotation in (str, int, float, bool, NoneType):
         plain = annotation
     elif annotation is datetime:

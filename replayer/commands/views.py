@@ -84,7 +84,7 @@ class Views:
                 )
             headers["Authorization"] = f"Bearer {token}"
         try:
-            with self._opener.open(Request(target, headers=headers), timeout=self._timeout_s) as answer:  # noqa: S310
+            with self._opener.open(Request(target, headers=headers), timeout=self._timeout_s) as answer:  # noqa: S310 - http(s) only
                 return json.load(answer)
         except HTTPError as refused:
             with refused:

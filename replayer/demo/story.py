@@ -57,7 +57,7 @@ def workload(workflows: int) -> Workload:
 
 def _worth(events: Sequence[EventModel]) -> int:
     types = Counter(event.event_type for event in events)
-    verdicts = {event.data.outcome for event in events if event.event_type == "policy.evaluated"}  # type: ignore[attr-defined]
+    verdicts = {event.data.outcome for event in events if event.event_type == "policy.evaluated"}  # type: ignore[attr-defined] # by its type
     worth = sum(value for name, value in _INTERESTING.items() if types[name]) + 2 * len(verdicts)
     return worth if len(events) <= _LONGEST else worth - len(events)
 

@@ -70,7 +70,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             await asyncio.sleep(0.01)
             return {}
         try:
-            records = await super()._fetch_records(consumer, wanted, timeout, max_records)  # type: ignore[arg-type]
+            records = await super()._fetch_records(consumer, wanted, timeout, max_records)  # type: ignore[arg-type] # frozen
         except OffsetOutOfRangeError as exc:
             return await self._out_of_range(consumer, exc.args[0])
         except KafkaError as exc:

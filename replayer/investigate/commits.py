@@ -28,7 +28,7 @@ _COORDINATOR_AWAY: Final = (15, 16)
 _UNSTABLE: Final = 88
 
 
-class _OffsetFetchResponse(Response):  # type: ignore[misc]
+class _OffsetFetchResponse(Response):  # type: ignore[misc] # aiokafka is untyped here
     API_KEY = 9
     API_VERSION = 7
     SCHEMA = Schema(
@@ -56,7 +56,7 @@ class _OffsetFetchResponse(Response):  # type: ignore[misc]
     )
 
 
-class _OffsetFetchStruct(RequestStruct):  # type: ignore[misc]
+class _OffsetFetchStruct(RequestStruct):  # type: ignore[misc] # aiokafka is untyped here
     API_KEY = 9
     API_VERSION = 7
     FLEXIBLE_VERSION = True
@@ -74,7 +74,7 @@ class _OffsetFetchStruct(RequestStruct):  # type: ignore[misc]
     )
 
 
-class _OffsetFetch(Request[_OffsetFetchStruct]):  # type: ignore[misc]
+class _OffsetFetch(Request[_OffsetFetchStruct]):  # type: ignore[misc] # aiokafka is untyped here
     API_KEY = 9
 
     def __init__(self, group: str, partition: tuple[str, int] | None) -> None:

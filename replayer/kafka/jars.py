@@ -25,7 +25,7 @@ Progress = Callable[[str], None]
 
 def to_stderr(line: str) -> None:
     """The default progress: one line on stderr."""
-    print(line, file=sys.stderr, flush=True)  # noqa: T201
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - progress of a first start, before logs are set up
 
 
 def java() -> Path:
