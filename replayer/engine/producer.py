@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from replayer import clients
 from replayer.core.outcome import Send
 from replayer.engine.config import EngineConfig
 
@@ -53,7 +55,7 @@ class LaneProducer:
                 **arguments,
             )
             try:
-                await producer.start()
+                await clients.start(producer, partial(clients.stop, producer, _STOP_S))
             except KafkaError as exc:
                 log.warning(
                     "producer not started; trying again",
@@ -61,12 +63,8 @@ class LaneProducer:
                     partition=self._partition,
                     error=type(exc).__name__,
                 )
-                await _discard(producer)
                 await asyncio.sleep(backoff)
                 backoff = min(backoff * 2, 5.0)
-            except BaseException:
-                await _discard(producer)
-                raise
             else:
                 self._producer = producer
                 return
@@ -75,7 +73,7 @@ class LaneProducer:
         """Close within a bound: a broker that is gone must not hold a shutdown."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            await _discard(producer)
+            await clients.stop(producer, _STOP_S)
 
     async def publish(
         self, rows: Sequence[tuple[bytes, bytes | None]], sends: Sequence[Send], offsets: Mapping[str, int]
@@ -136,17 +134,3 @@ class LaneProducer:
         partition = send.partition if send.partition is not None else min(await producer.partitions_for(send.topic))
         sent = await producer.send_batch(batch, send.topic, partition=partition)
         return sent
-
-
-async def _discard(producer: AIOKafkaProducer) -> None:
-    """Stop a producer of which nothing is wanted any more."""
-    try:
-        await asyncio.wait_for(producer.stop(), timeout=_STOP_S)
-    except (TimeoutError, KafkaError):
-        # It waits for a broker that is away. Left alone it would deliver its rows when the broker is back, after newer
-        # ones of its successor.
-        task = producer._sender.sender_task
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task], timeout=_STOP_S)
-        await producer.client.close()

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Self
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
 
+from replayer import clients
 from replayer.core.checkpoint import Checkpoint, progress, read_checkpoint, terminal
 from replayer.investigate.commits import committed
 from replayer.investigate.config import InvestigateConfig, group_of
 from replayer.investigate.errors import Stalled
 from replayer.kafka.errors import TopicError
 from replayer.kafka.metadata import describe
+from replayer.kafka.opening import opened
 from topics.progress import State, encode_progress
 from topics.results import encode_terminal
 
@@ -43,7 +43,7 @@ class Ledger:
         self._refreshed = 0.0
 
     async def __aenter__(self) -> Self:
-        """Raises KafkaError, TimeoutError; TopicError where a replay topic is missing."""
+        """Raises KafkaError, TimeoutError; BrokerUnreachable; TopicError where a replay topic is missing."""
         config = self._config
         self._producer = AIOKafkaProducer(
             bootstrap_servers=list(config.brokers),
@@ -55,13 +55,13 @@ class Ledger:
             max_request_size=config.limits.max_record_bytes + _BATCH_BYTES,
             **config.client,
         )
-        try:
-            async with asyncio.timeout(config.transaction_timeout_s * 2):  # the predecessor's transaction may take one
-                await self._producer.start()
+        async with asyncio.timeout(config.transaction_timeout_s * 2):  # the predecessor's transaction may take one
+            await opened(self._producer, self._close, config.brokers)
+            try:
                 await self._locate()
-        except BaseException:
-            await self._close()
-            raise
+            except BaseException:
+                await self._close()
+                raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -69,8 +69,7 @@ class Ledger:
 
     async def _close(self) -> None:
         # Bounded: what is left open here, the broker aborts for whoever comes next.
-        with contextlib.suppress(TimeoutError, KafkaError):
-            await asyncio.wait_for(self._producer.stop(), _CLOSE_S)
+        await clients.stop(self._producer, _CLOSE_S)
 
     async def _locate(self) -> None:
         """All that is written of a replay goes into its key's partition."""

@@ -16,6 +16,7 @@ from aiokafka.errors import (
     UnknownError,
 )
 
+from replayer import clients
 from replayer.core.outcome import Send
 from replayer.kafka.errors import PublishError
 from replayer.kafka.metadata import describe
@@ -94,12 +95,7 @@ class Publisher:
 
     async def _stop(self) -> None:
         """Bounded: only a publish that was cut off leaves something to flush, and aiokafka would try for ever."""
-        try:
-            async with asyncio.timeout(_CLOSE_S):
-                await self._producer.stop()
-        except TimeoutError:
-            await self._producer.client.close()
-            self._producer._sender.sender_task.cancel()
+        await clients.stop(self._producer, _CLOSE_S)
 
     async def publish(self, records: Sequence[Send]) -> list[Appended | PublishError]:
         """Append the records; records of one partition keep their order. One answer for each record, in their order.

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from itertools import count
+from pathlib import Path
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.conn import AIOKafkaConnection
 
+from replayer.engine.config import EngineConfig
+from replayer.engine.producer import LaneProducer
+from replayer.investigate.config import InvestigateConfig
+from replayer.investigate.ledger import Ledger
 from replayer.kafka.admin import LogAdmin
+from replayer.kafka.partitioner import partition_of
 from replayer.kafka.publisher import Publisher
 from replayer.kafka.reader import LogReader
+from topics.catalogue import Topic
+from topics.classification import Classification
 
 
 class Connections:
@@ -60,9 +68,33 @@ async def publisher(broker, topic):
         pass
 
 
-@pytest.mark.parametrize("use", [admin, offsets, reader, publisher])
-async def test_cancelled_after_any_request_nothing_stays_open(broker, make_topic, monkeypatch, use):
-    topic, connections = await make_topic(), Connections(monkeypatch)
+async def ledger(broker, topic):
+    config = InvestigateConfig([broker], partition_of, progress_topic=topic, results_topic=topic)
+    async with Ledger(config, topic):
+        pass
+
+
+async def lane(broker, topic):
+    config = EngineConfig(
+        app_id=topic,
+        brokers=[broker],
+        data_dir=Path("unused"),
+        instance_id="0",
+        web_host="127.0.0.1",
+        web_port=1,
+        web_url="http://127.0.0.1:1",
+    )
+    producer = LaneProducer(config, "table", 0)
+    await producer.start()
+    await producer.stop()
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("use", [admin, offsets, reader, publisher, ledger, lane])
+async def test_cancelled_after_any_request_nothing_stays_open(broker, unique, monkeypatch, use):
+    topic, connections = unique("topic"), Connections(monkeypatch)
+    async with LogAdmin([broker]) as client:
+        await client.create([Topic(topic, "key", "bytes", Classification.INTERNAL, partitions=1)], 1)
     for number in count(1):
         connections.requests_left = number
         connections.victim = asyncio.create_task(use(broker, topic))

@@ -1,0 +1,45 @@
+"""Starts and stops aiokafka's clients: started whole or not at all, stopped within a bound."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiokafka.errors import KafkaError
+
+_GRACE_S = 2.0
+
+
+async def start(client: Any, close: Callable[[], Awaitable[None]]) -> None:
+    """Start the client; where that fails or is cancelled, nothing of it stays open.
+
+    A start that is cut off forgets the connection it was making, and nobody can close that any more: a cancellation
+    lets it end first, within a grace. Raises what `start` raises.
+    """
+    starting = asyncio.ensure_future(client.start())
+    try:
+        await asyncio.shield(starting)
+    except BaseException:
+        if not starting.done():
+            await asyncio.wait([starting], timeout=_GRACE_S)
+            starting.cancel()
+            await asyncio.wait([starting])
+        if not starting.cancelled():
+            starting.exception()  # looked at: what was raised here is what counts
+        await close()
+        raise
+
+
+async def stop(producer: Any, within_s: float) -> None:
+    """Stop a producer of which nothing is wanted any more; it never outlives this."""
+    try:
+        await asyncio.wait_for(producer.stop(), within_s)
+    except (TimeoutError, KafkaError):
+        # It waits for a broker that is away. Left alone it would deliver what it holds when the broker is back, after
+        # newer records of its successor.
+        task = producer._sender.sender_task
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task], timeout=within_s)
+        await producer.client.close()
