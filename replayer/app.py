@@ -44,7 +44,7 @@ def create_worker(settings: Settings, metrics: Metrics) -> Engine:
         metrics,
     )
     attach_agents(engine)
-    server.attach(engine.app, OwnedTables(engine, settings.url), settings, metrics)
+    engine.app.serve_with(server.attach(engine.app, OwnedTables(engine, settings.url), settings, metrics))
     return engine
 
 
@@ -81,7 +81,7 @@ def create_investigator(settings: Settings, metrics: Metrics) -> Engine:
     )
     attach_agents(engine)
     engine.run_beside(investigator.start, investigator.stop)
-    server.attach(engine.app, OwnedTables(engine, settings.url), settings, metrics, PROBES)
+    engine.app.serve_with(server.attach(engine.app, OwnedTables(engine, settings.url), settings, metrics, PROBES))
     return engine
 
 

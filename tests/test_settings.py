@@ -42,6 +42,15 @@ def test_an_argument_beats_the_environment_beats_the_file_beats_the_default(monk
     assert found["data_dir"] == (".data", "default")
 
 
+def test_tokens_of_a_file_say_that_they_are_its(monkeypatch, tmp_path):
+    token = f'[{{"name": "ann", "role": "reader", "sha256": "{"0" * 64}"}}]'
+    (tmp_path / "tokens.json").write_text(token)
+    monkeypatch.setenv("REPLAYER_TOKENS_FILE", str(tmp_path / "tokens.json"))
+    assert row(load(), "tokens").source == "tokens_file"
+    monkeypatch.setenv("REPLAYER_TOKENS", token.replace("ann", "bob"))
+    assert row(load(), "tokens").source == "environment and tokens_file"
+
+
 def row_names():
     return list(Settings.model_fields)
 
@@ -75,6 +84,11 @@ def test_an_unset_broker_is_an_error_only_where_it_is_needed():
         ("broker", "localhost"),
         ("broker", "kafka://h:1"),
         ("broker", " , "),
+        ("broker", "h:0"),
+        ("broker", "h:65536"),
+        ("broker", "a..b:9"),
+        ("broker", "[::1]"),
+        ("broker", f"{'x' * 64}.example:9092"),
         ("web_port", "eighty"),
         ("web_port", "0"),
         ("partitions", "0"),

@@ -25,7 +25,13 @@ FINAL = ("COMPLETED", "FAILED", "CANCELLED")
 #: How long a worker is asked whether a replay was accepted: it takes well under a second, unless nobody is at work.
 ACCEPTANCE_S = 10.0
 ReplayId = Annotated[str, Parameter(name="ID", help="the replay's id")]
+#: How long a replay may be PLANNED before somebody who waits is told what that may mean.
+TAKEN_S = 30.0
 Wait = Annotated[bool, Parameter(negative="", help="until it has ended; exit code 1 unless it is COMPLETED")]
+
+Timeout = Annotated[
+    float | None, Parameter(validator=Number(gt=0), help="wait at most so many seconds; exit code 1 then")
+]
 
 
 def start(
@@ -46,6 +52,7 @@ def start(
     ] = None,
     keep_group: Annotated[bool, Parameter(negative="", help="leave its consumer group when it has ended")] = False,
     wait: Wait = False,
+    timeout: Timeout = None,
     url: Url = None,
     broker: Broker = None,
     json: Json = False,
@@ -66,7 +73,7 @@ def start(
     unknown = _unknown(asked, command)
     if wait:
         try:
-            answer = follow(asked, command.replay_id)
+            answer = follow(asked, command.replay_id, timeout_s=timeout)
         except CommandFailed as failed:
             raise CommandFailed(f"Replay {command.replay_id} was asked for, but: {failed}", failed.code) from None
         if answer["spec"] is not None:
@@ -85,33 +92,50 @@ def start(
     return Exit.OK
 
 
-def show(replay_id: ReplayId, /, *, wait: Wait = False, url: Url = None, json: Json = False) -> int:
+def show(
+    replay_id: ReplayId, /, *, wait: Wait = False, timeout: Timeout = None, url: Url = None, json: Json = False
+) -> int:
     """Show how a replay fares: its state, how far it is, and what of the asked-for range was there."""
     asked = views(url)
     if wait:
-        return _report(follow(asked, replay_id), json)
+        return _report(follow(asked, replay_id, timeout_s=timeout), json)
     answer = asked.get("v1", "replays", replay_id)
     _print(answer, json)
     return Exit.OK
 
 
-def follow(asked: Views, replay_id: str, *, unknown_s: float = 60.0) -> dict[str, Any]:
-    """The replay once it has ended. Raises CommandFailed where it stays unknown for so long: nobody took it."""
-    deadline = time.monotonic() + unknown_s
+def follow(asked: Views, replay_id: str, *, unknown_s: float = 60.0, timeout_s: float | None = None) -> dict[str, Any]:
+    """The replay once it has ended. Raises CommandFailed where it stays unknown for so long, or has not ended in time.
+
+    One that nobody has begun after a while is waited for all the same, and that is said: it may have to wait its turn.
+    """
+    began = time.monotonic()
     answer: dict[str, Any] | None = None
+    told = False
     with output.progress(f"replay {replay_id}") as bar:
         task = bar.add_task("asked for", total=None)
         while answer is None or answer["state"] not in FINAL:
             try:
                 answer = asked.get("v1", "replays", replay_id)
             except CommandFailed as failed:
-                if failed.code is not Exit.NOT_FOUND or time.monotonic() > deadline:
+                if failed.code is not Exit.NOT_FOUND or time.monotonic() > began + unknown_s:
                     raise
             else:
                 done = sum(
                     part["position"] - part["start"] for part in (answer["coverage"] or {}).get("partitions", ())
                 )
                 bar.update(task, description=answer["state"], completed=done, total=answer["total"] or None)
+                if answer["state"] == "PLANNED" and not told and time.monotonic() > began + TAKEN_S:
+                    told = True
+                    output.complain(
+                        f"Replay {replay_id} has not begun: all investigators are busy, or none runs "
+                        "(`replayer investigator`). Still waiting."
+                    )
+                if timeout_s is not None and answer["state"] not in FINAL and time.monotonic() > began + timeout_s:
+                    raise CommandFailed(
+                        f"Replay {replay_id} is {answer['state']} after {timeout_s:g} s: it goes on by itself; "
+                        f"`replayer replay show {replay_id} --wait` waits again."
+                    )
             time.sleep(0.25)
     return answer
 

@@ -13,10 +13,12 @@ from cyclopts.validators import Number
 from replayer.commands import output
 from replayer.commands.failures import CommandFailed, Exit
 from replayer.commands.options import Broker, DataDir, Json, WebPort
+from replayer.engine.versions import check_versions
 
 
 def worker(*, broker: Broker = None, port: WebPort = None, data_dir: DataDir = None) -> int:
     """Run a worker: it materialises timelines from the event topics and answers over HTTP. All settings count."""
+    check_versions()
     from replayer.app import run_worker
     from replayer.settings import load
 
@@ -25,6 +27,7 @@ def worker(*, broker: Broker = None, port: WebPort = None, data_dir: DataDir = N
 
 def investigator(*, broker: Broker = None, port: WebPort = None, data_dir: DataDir = None) -> int:
     """Run an investigator: it takes commands from replay-commands and runs each replay in a group of its own."""
+    check_versions()
     from replayer.app import run_investigator
     from replayer.settings import load
 

@@ -23,6 +23,7 @@ _CODES = {
     404: Exit.NOT_FOUND,
     429: Exit.UNREACHABLE,
     503: Exit.UNREACHABLE,
+    508: Exit.UNREACHABLE,  # two workers disagree for a moment about who owns what
 }
 
 

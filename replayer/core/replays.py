@@ -86,7 +86,8 @@ class ReplaysFold:
 
     Args:
         partition_of: the partition a key belongs to (murmur2), to tell a record that was put elsewhere.
-        max_record_bytes: above it a record's value, or a row it would make, is a dead letter.
+        max_record_bytes: of a dead letter: a larger value stays in its topic.
+        max_row_bytes: a record that would make a larger row is a dead letter.
     """
 
     def __init__(
@@ -94,11 +95,12 @@ class ReplaysFold:
         *,
         partition_of: Callable[[bytes], int],
         max_record_bytes: int = DEFAULT_MAX_RECORD_BYTES,
+        max_row_bytes: int = DEFAULT_MAX_RECORD_BYTES,
         commands_topic: str = REPLAY_COMMANDS.name,
         progress_topic: str = REPLAY_PROGRESS.name,
     ) -> None:
         self._partition_of = partition_of
-        self._max_bytes = max_record_bytes
+        self._max_record_bytes, self._max_row_bytes = max_record_bytes, max_row_bytes
         self._decoders: dict[str, Callable[[bytes | None], ReplayCommand | ReplayProgress | Undecodable]] = {
             commands_topic: decode_command,
             progress_topic: decode_progress,
@@ -112,7 +114,7 @@ class ReplaysFold:
                 folded.sends.append(
                     dead_letter(
                         record, refused.reason, refused.error_class, refused.detail,
-                        max_bytes=self._max_bytes, now_ms=now_ms,
+                        max_bytes=self._max_record_bytes, now_ms=now_ms,
                     )
                 )  # fmt: skip
                 _count(folded.counts, "dead_letter")
@@ -138,9 +140,9 @@ class ReplaysFold:
             return Undecodable(deadletter.INVALID, "UnknownAction", "action: this version does not know it")
         if step.replay is not None and step.replay is not batch.get(said.replay_id):
             value = encode_replay(step.replay)
-            if len(value) > self._max_bytes:
+            if len(value) > self._max_row_bytes:
                 return Undecodable(
-                    deadletter.OVERSIZED, "RowTooLarge", f"the replay's row would exceed {self._max_bytes} bytes"
+                    deadletter.OVERSIZED, "RowTooLarge", f"the replay's row would exceed {self._max_row_bytes} bytes"
                 )
             batch.put(step.replay, value)
         _count(counts, step.outcome.value)

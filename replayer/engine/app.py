@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import faust
 import faust.stores
@@ -25,6 +25,10 @@ class EngineApp(faust.App):
     """A Faust app that closes its lanes before anything under them is taken away."""
 
     engine: Engine
+
+    def serve_with(self, runner: Any) -> None:
+        """Run the web server with this aiohttp runner in place of Faust's. Call before the app starts."""
+        self.web._runner = runner  # type: ignore[attr-defined] # of its aiohttp driver
 
     async def on_stop(self) -> None:
         await self.engine.stop()

@@ -34,7 +34,6 @@ AFTER_RECREATION = (
 )
 _CLOSED = "its database was closed under it; start the worker again"
 _TURN_S = 0.005  # how long a lane folds before views, other lanes and answers of the broker have their turn
-_ROW_ROOM = 64 << 10  # what a row may add to the record it stands for; changelogs allow twice that
 
 
 class Lane:
@@ -212,7 +211,7 @@ class Lane:
         self._check_database()
         records, now_ms = step.records, int(time.time() * 1000)
         folded, fold_s = await _in_turns(
-            fold(self._spec, self._stored, records, self.partition, now_ms, self._config.max_record_bytes + _ROW_ROOM)
+            fold(self._spec, self._stored, records, self.partition, now_ms, self._config.max_row_bytes)
         )
         self._check_database()
         positions = step.positions(self._positions)

@@ -51,7 +51,7 @@ class LaneProducer:
                 client_id=f"{config.app_id}-{self._table}-{self._partition}",
                 acks="all",
                 max_batch_size=_BATCH_BYTES,
-                max_request_size=config.max_record_bytes + _DEAD_LETTER_ROOM + _BATCH_BYTES,
+                max_request_size=config.max_row_bytes + _DEAD_LETTER_ROOM + _BATCH_BYTES,
                 **arguments,
             )
             try:

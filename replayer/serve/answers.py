@@ -97,7 +97,9 @@ class EventMarks(Answer):
 
 
 class TimelineItem(Answer):
-    """An event: the envelope's fields, where it stands in the log, and the public and internal part of its `data`."""
+    """An event: the envelope's fields (but `subject_id`, which is confidential), where it stands in the log, and the
+    public and internal part of its `data`.
+    """
 
     event_id: str
     event_type: str

@@ -68,10 +68,11 @@ def attach(
     settings: Settings,
     metrics: WebMetrics,
     operations: Sequence[Operation] = OPERATIONS,
-) -> None:
+) -> Runner:
     """Register the operations on the app's web server. Call once, before the app starts.
 
-    `faust_app` was made with FAUST_WEB_SETTINGS and `web_application_options(settings, metrics)`.
+    Answers with what the server is to be run with: Faust's own, but for what is no HTTP. `faust_app` was made with
+    FAUST_WEB_SETTINGS and `web_application_options(settings, metrics)`.
     Raises SettingsError where the server would be open to a network.
     """
     auth.check_open(settings)
@@ -84,11 +85,11 @@ def attach(
         document=_described(tuple(operation.name for operation in operations), bool(settings.tokens)),
     )
     application: web.Application = faust_app.web.web_app
-    faust_app.web._runner = Runner(application, metrics, access_log=None)  # Faust's own, but for what is no HTTP
     application[SITE] = site
     application.cleanup_ctx.append(_peers_open)
     for operation in operations:
         add_route(application.router, site, operation)
+    return Runner(application, metrics, access_log=None)
 
 
 @cache

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from replayer.settings.table import Settings
+
+
+def is_address(text: str) -> bool:
+    """Whether it is a host:port that can be asked for."""
+    found = re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:/\s\[\]]+):([0-9]{1,5})", text)
+    if found is None or not 0 < int(found[2]) < 2**16:
+        return False
+    labels = found[1].removesuffix(".").split(".")
+    return found[1].startswith("[") or all(0 < len(label) < 64 for label in labels)
 
 
 def problems(settings: Settings) -> list[str]:

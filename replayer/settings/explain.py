@@ -19,7 +19,7 @@ MASK = "********"
 class Row:
     """One setting, or another variable: those have no `name`, for they may not stand in the file.
 
-    `source` is default, file, environment or argument; secrets are masked in `value`.
+    `source` is default, file, environment or argument (of tokens also tokens_file); secrets are masked in `value`.
     """
 
     name: str | None

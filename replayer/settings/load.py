@@ -29,8 +29,9 @@ def load(**overrides: Any) -> Settings:
     file, environment = _file(), _environment()
     values = {**file, **environment, **given}
     named, tokens = values.get("tokens_file"), values.get("tokens", ())
-    if named and isinstance(named, str | Path) and isinstance(tokens, list | tuple):  # else the table refuses them
-        values["tokens"] = [*tokens, *_tokens(Path(named))]
+    more = Path(named) if named and isinstance(named, str | Path) and isinstance(tokens, list | tuple) else None
+    if more is not None:  # else the table refuses them
+        values["tokens"] = [*tokens, *_tokens(more)]
     try:
         settings = Settings(**values)
     except ValidationError as error:
@@ -38,6 +39,9 @@ def load(**overrides: Any) -> Settings:
     settings._sources.update(
         dict.fromkeys(file, "file") | dict.fromkeys(environment, "environment") | dict.fromkeys(given, "argument")
     )
+    if more is not None:
+        said = settings._sources.get("tokens")
+        settings._sources["tokens"] = f"{said} and tokens_file" if said else "tokens_file"
     return settings
 
 

@@ -229,8 +229,7 @@ class Settings(BaseSettings):
         if value is None:
             return None
         addresses = [address.strip() for address in value.split(",") if address.strip()]
-        wrong = [address for address in addresses if not re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:/\s]+):\d{1,5}", address)]
-        if wrong or not addresses:
+        if not addresses or not all(map(checks.is_address, addresses)):
             raise ValueError("give each broker as host:port, separated by commas, such as kafka-1:9092,kafka-2:9092")
         return ",".join(addresses)
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from replayer.commands.failures import CommandFailed, Exit
+from replayer.commands.replay import follow
 from replayer.commands.views import Views
 
 
@@ -105,6 +106,7 @@ def test_a_worker_that_cannot_answer_yet_is_asked_again(worker: Scripted, status
         (404, Exit.NOT_FOUND),
         (500, Exit.FAILED),
         (503, Exit.UNREACHABLE),
+        (508, Exit.UNREACHABLE),
     ],
 )
 def test_a_refusal_is_the_workers_own_sentence(worker: Scripted, status: int, code: Exit) -> None:
@@ -112,6 +114,26 @@ def test_a_refusal_is_the_workers_own_sentence(worker: Scripted, status: int, co
     with pytest.raises(CommandFailed, match="tenant: Because") as failed:
         Views(worker.url, patience_s=0).get("v1", "workflows")
     assert failed.value.code is code
+
+
+def replay(state: str) -> dict[str, object]:
+    return {"replay_id": "r", "state": state, "coverage": None, "total": None}
+
+
+def test_a_replay_nobody_begins_is_waited_for_and_that_is_said(
+    worker: Scripted, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("replayer.commands.replay.TAKEN_S", 0.0)
+    worker.script = [answer(replay("PLANNED"))] * 3 + [answer(replay("RUNNING")), answer(replay("COMPLETED"))]
+    assert follow(Views(worker.url), "r")["state"] == "COMPLETED"
+    assert capsys.readouterr().err.count("Replay r has not begun: all investigators are busy, or none runs") == 1
+
+
+def test_a_wait_ends_when_its_time_is_over(worker: Scripted) -> None:
+    worker.script = [answer(replay("PLANNED"))] * 20
+    with pytest.raises(CommandFailed, match=r"Replay r is PLANNED after 0\.5 s") as failed:
+        follow(Views(worker.url), "r", timeout_s=0.5)
+    assert failed.value.code is Exit.FAILED
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'"x"', b"\xff"])

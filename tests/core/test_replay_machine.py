@@ -299,10 +299,18 @@ def test_what_is_no_command_or_progress_is_a_dead_letter_and_the_next_is_folded(
 
 
 def test_a_row_above_the_limit_is_a_dead_letter_not_a_stuck_partition():
-    small = ReplaysFold(partition_of=lambda key: 0, max_record_bytes=300)
+    small = ReplaysFold(partition_of=lambda key: 0, max_row_bytes=300)
     folded = small.fold(Kept(), [wrote(said("start"))], 0, 0)
     assert folded.rows == []
     assert dict(folded.sends[0].headers)[deadletter.REASON].decode() == deadletter.OVERSIZED
+
+
+def test_a_limit_on_records_is_none_on_rows():
+    """What the coverage of many partitions needs is no record's doing."""
+    small = ReplaysFold(partition_of=lambda key: 0, max_record_bytes=1)
+    folded = small.fold(Kept(), [wrote(said("start"))], 0, 0)
+    assert len(folded.rows[0][1]) > 1
+    assert not folded.sends
 
 
 @given(

@@ -32,12 +32,17 @@ def until(condition: Callable[[], bool], what: str, timeout_s: float = 120.0) ->
 
 @dataclass
 class Role:
-    """One process of a role, on a web port and a data directory that stay its own when it is started again."""
+    """One process of a role, on a web port and a data directory that stay its own when it is started again.
+
+    `module` is what is run in place of the command line; `within`: a command to run it under.
+    """
 
     name: str
     environment: dict[str, str]
     log: Path
     process: subprocess.Popen[bytes] | None = None
+    module: str = "replayer.cli"
+    within: tuple[str, ...] = ()
 
     @property
     def url(self) -> str:
@@ -45,8 +50,22 @@ class Role:
 
     def start(self) -> None:
         with self.log.open("ab") as out:
-            command = [sys.executable, "-m", "replayer.cli", self.name]
+            command = [*self.within, sys.executable, "-m", self.module, self.name]
             self.process = subprocess.Popen(command, env=self.environment, stdout=out, stderr=subprocess.STDOUT)
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """None: it runs, or was never started."""
+        return None if self.process is None else self.process.poll()
+
+    def tail(self) -> str:
+        """The end of its log, for a failing test: what is more than information."""
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        return "\n".join([f"--- {self.log.name}", *[line for line in lines if '"level": "info"' not in line][-20:]])
 
     def ready(self) -> bool:
         assert self.process is not None
@@ -87,6 +106,21 @@ class Role:
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+
+    def pause(self) -> None:
+        """SIGSTOP."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def stands_still(self) -> bool:
+        """Whether it is stopped (SIGSTOP), by whomever."""
+        assert self.process is not None
+        return Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
 
     def stop(self, timeout_s: float = 60.0) -> int:
         """SIGTERM; answers with the exit code."""

@@ -195,7 +195,7 @@ class Cluster:
             **server.FAUST_WEB_SETTINGS,
         )
         tables = FakeTables(self.world, made.url)
-        server.attach(app, tables, made, metrics)
+        app.web._runner = server.attach(app, tables, made, metrics)
         await app.web.start()
         self.workers.append(Worker(app, made.url, tables, metrics, self._client))
 
