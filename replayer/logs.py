@@ -106,7 +106,7 @@ def _shown(value: Any) -> Any:
         return spoken(value)
     if isinstance(value, str | int | float | None):
         return value
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):  # not any mapping: a Faust table is one, and to show it is to read all of it
         return {str(name): _masked(str(name), item) for name, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset | deque):
         return [_shown(item) for item in value]
@@ -117,6 +117,8 @@ def _shown(value: Any) -> Any:
 
 def _holds_a_record(value: Any) -> bool:
     """Records and events of any library, and whatever has fields of its own that may hold one."""
+    if isinstance(value, Mapping):
+        return True
     return (hasattr(value, "key") and hasattr(value, "value")) or any(
         hasattr(value, fields) for fields in ("__dataclass_fields__", "__struct_fields__", "model_fields")
     )

@@ -8,6 +8,7 @@ import json
 import logging
 import subprocess
 import sys
+from collections import UserDict
 from dataclasses import dataclass
 
 import pytest
@@ -198,3 +199,16 @@ def test_only_speaking_exceptions_are_quoted() -> None:
         said = logs.spoken(error)
     assert "canary" not in said
     assert said.startswith("ValueError at ")
+
+
+def test_a_table_is_named_and_not_read(lines):
+    class Database(UserDict):
+        def __iter__(self):
+            raise AssertionError("all of it is read")
+
+    logging.getLogger("mode").error("Error while stopping %r", Database())
+    logging.getLogger("mode").error("Error while stopping %r", {"table": Database()})
+    assert [line["event"] for line in lines()] == [
+        "Error while stopping '<Database>'",
+        "Error while stopping {'table': '<Database>'}",
+    ]

@@ -23,11 +23,14 @@ class StateClosed(ReplayerError):
     """The database was closed under its reader: revoked, or set aside. What it would have said is not known."""
 
 
+#: The system's words for a disk that does not take what is written, whatever file RocksDB was at: sound state.
+_OF_THE_DISK = ("No space left on device", "Disk quota exceeded", "Read-only file system", "Permission denied")
+_OF_DAMAGE = ("Corruption", "corrupt", "checksum mismatch", "MANIFEST", "CURRENT", "No such file")
+
+
 def is_damage(text: str) -> bool:
     """Whether RocksDB's words for an error mean that its files are damaged (rocksdict raises bare `Exception`)."""
-    return any(
-        sign in text for sign in ("Corruption", "corrupt", "checksum mismatch", "MANIFEST", "CURRENT", "No such file")
-    )
+    return not any(words in text for words in _OF_THE_DISK) and any(words in text for words in _OF_DAMAGE)
 
 
 class RocksRows:

@@ -57,16 +57,10 @@ class BatchStore(Store):
         try:
             db = self._open(path)
         except Exception as exc:
-            text = str(exc)
-            if _IN_USE.search(text):
-                raise StateUnusable(
-                    f"The database {path} is in use by another process: give every worker a data directory of its own "
-                    "(REPLAYER_DATA_DIR)."
-                ) from exc
-            if not is_damage(text):
-                raise StateUnusable(f"The database {path} cannot be opened: {text}") from exc
+            if not is_damage(str(exc)):
+                raise _unopened(path, exc) from exc
             self.set_aside(partition, "damaged")
-            db = self._open(path)
+            db = self._open_anew(path)
         alive = db.get(ALIVE_KEY)
         now = int(time.time() * 1000)
         if alive is not None and now - int.from_bytes(alive, "big") > self.engine.config.delete_retention_ms:
@@ -74,8 +68,15 @@ class BatchStore(Store):
             db.close()
             log.warning("local state is older than the changelog keeps tombstones; rebuilding", partition=partition)
             self.set_aside(partition, "outdated")
-            db = self._open(path)
+            db = self._open_anew(path)
         return db
+
+    def _open_anew(self, path: Path) -> Any:
+        """What was here is set aside; whatever goes wrong now is the disk's doing."""
+        try:
+            return self._open(path)
+        except Exception as exc:
+            raise _unopened(path, exc) from exc
 
     def _open(self, path: Path) -> Any:
         """Open, and read the store's own keys: damage to their block shows at the first read only."""
@@ -210,18 +211,44 @@ class BatchStore(Store):
             if tp.topic in table.changelog_topic.topics:
                 db = self._dbs.pop(tp.partition, None)
                 if db is not None:
-                    db.close()
+                    self._close(tp.partition, db)
         gc.collect()
 
     async def stop(self) -> None:
-        for db in self._dbs.values():
-            db.close()
+        for partition, db in self._dbs.items():
+            self._close(partition, db)
         self._dbs.clear()
         gc.collect()
+
+    def _close(self, partition: int, db: Any) -> None:
+        """Closing flushes. Where the disk does not take it nothing is lost, for the changelog has it: the others are
+        closed all the same, and the worker ends.
+        """
+        try:
+            db.close()
+        except Exception as exc:
+            if type(exc) is not Exception:  # not RocksDB's: rocksdict raises nothing narrower
+                raise
+            self.engine.fail(
+                f"The database {self.partition_path(partition)} cannot be closed ({exc}): look at the disk, then start "
+                "the worker again.",
+                exc,
+            )
 
     def open_partition(self, partition: int) -> Any | None:
         """The database if it is open here; never opens one."""
         return self._dbs.get(partition)
+
+
+def _unopened(path: Path, exc: Exception) -> StateUnusable:
+    if _IN_USE.search(str(exc)):
+        return StateUnusable(
+            f"The database {path} is in use by another process: give every worker a data directory of its own "
+            "(REPLAYER_DATA_DIR)."
+        )
+    return StateUnusable(
+        f"The database {path} cannot be opened ({exc}): look at the disk, then start the worker again."
+    )
 
 
 def _offset(stored: bytes | None) -> int:

@@ -43,6 +43,7 @@ class Role:
     process: subprocess.Popen[bytes] | None = None
     module: str = "replayer.cli"
     within: tuple[str, ...] = ()
+    began_at: int = 0  # in its log
 
     @property
     def url(self) -> str:
@@ -50,6 +51,7 @@ class Role:
 
     def start(self) -> None:
         with self.log.open("ab") as out:
+            self.began_at = out.tell()
             command = [*self.within, sys.executable, "-m", self.module, self.name]
             self.process = subprocess.Popen(command, env=self.environment, stdout=out, stderr=subprocess.STDOUT)
 
@@ -61,6 +63,12 @@ class Role:
     def exit_code(self) -> int | None:
         """None: it runs, or was never started."""
         return None if self.process is None else self.process.poll()
+
+    def since_start(self) -> str:
+        """What it has logged since it was started last."""
+        with self.log.open("rb") as log:
+            log.seek(self.began_at)
+            return log.read().decode()
 
     def tail(self) -> str:
         """The end of its log, for a failing test: what is more than information."""
