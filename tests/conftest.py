@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -29,6 +30,21 @@ def broker(pytestconfig: pytest.Config) -> Iterator[str]:
         return
     with EmbeddedBroker() as embedded:
         yield embedded.bootstrap
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes share the tests, they are told apart by their ids: of those with one id, one is run.
+
+    schemathesis gives each operation of a test a name of its own; pytest 9.2 leaves it out of the id.
+    """
+    ids = Counter(item.nodeid for item in items)
+    for item in items:
+        if ids[item.nodeid] > 1 and item.parent is not None:
+            item._id = item.parent.id.child(item.name)
+    twice = [name for name, count in Counter(item.nodeid for item in items).items() if count > 1]
+    if twice:
+        raise pytest.UsageError(f"tests have the same id, and only one of them would be run: {twice}")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -52,3 +52,20 @@ def test_a_skipped_test_makes_the_run_red(tmp_path, monkeypatch, skipped, proces
     told = done.stdout.partition("skipped, which counts as failed")[2]
     assert all(name in told for name in skipped)
     assert not any(name in told for name in KEPT)
+
+
+def test_two_tests_with_one_id_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("REPLAYER_BROKER", "127.0.0.1:1")
+    (tmp_path / "conftest.py").write_text(CONFTEST.read_text())
+    (tmp_path / "test_it.py").write_text("def test_it(): pass")
+    twice = (
+        "import pytest\n"
+        "@pytest.hookimpl(tryfirst=True)\n"
+        "def pytest_collection_modifyitems(items):\n"
+        "    items.append(pytest.Function.from_parent(items[0].parent, name='test_it'))\n"
+    )
+    (tmp_path / "twice.py").write_text(twice)
+    run = [sys.executable, "-m", "pytest", "-p", "twice", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), "."]
+    done = subprocess.run(run, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout + done.stderr
+    assert "only one of them would be run: ['test_it.py::test_it']" in done.stderr
