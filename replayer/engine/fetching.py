@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 #: member, fenced instance (aiokafka 0.14 has no name for the last). Others say nothing.
 _MEMBER = {0: True, 27: True, 22: False, 25: False, 82: False}
 
+#: How long the broker may take to say whether this is a member.
+_ANSWER_S = 15.0
+
 log = structlog.get_logger(__name__)
 
 
@@ -233,8 +236,9 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
                 return False  # told so already, and about to join anew
             request = HeartbeatRequest(coordinator.group_id, coordinator.generation, coordinator.member_id)
             try:
-                response = await coordinator._send_req(request)
-            except KafkaError:
+                async with asyncio.timeout(_ANSWER_S):
+                    response = await coordinator._send_req(request)
+            except (KafkaError, TimeoutError):
                 return None
             return _MEMBER.get(response.error_code)
 

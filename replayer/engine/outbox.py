@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _BACKOFF_S = 0.1
+_ANSWER_S = 15.0
 _PATIENCE_S = 2.0  # of a closing lane, with a broker that does not say whether this worker still counts
 
 
@@ -83,7 +84,9 @@ class Outbox:
         attempt = 0
         while True:
             try:
-                last = await self.producer.publish(rows, sends, offsets)
+                # aiokafka's sender may wait for ever, without a word. Past its time-out a transaction is lost anyway.
+                async with asyncio.timeout(self._engine.config.transaction_timeout_s):
+                    last = await self.producer.publish(rows, sends, offsets)
             except _HOPELESS as exc:
                 raise LaneLost(
                     f"Kafka refuses what it writes ({type(exc).__name__}): check the rights of this user and "
@@ -113,25 +116,39 @@ class Outbox:
         asked whether this member is still in its generation. A new producer then settles the open transaction either
         way, and the offsets committed with it tell which. Anything else there means another owner wrote: end.
         """
-        await self.producer.stop()
+        now: dict[str, int | None] | None = None
+        while now is None:
+            await self.producer.stop()
+            await self._still_a_member(backoff_s)
+            await self.producer.start()
+            # Brokers before 4.0 complete a transaction's offsets a moment after its markers: not asked at once.
+            await asyncio.sleep(backoff_s)
+            if not self._engine.config.exactly_once:
+                return False
+            now = await self._committed_now(offsets)
+        if now == offsets:
+            return True
+        if all(now[topic] == self._committed.get(topic) for topic in offsets):
+            return False
+        raise LaneLost("another worker has written to it; this one ends and recovers when started again")
+
+    async def _still_a_member(self, backoff_s: float) -> None:
+        """Return once the broker counts this worker in. Raises LaneLost, GivenUp."""
         while (member := await self._engine.consumer.is_member()) is not True:
             if member is False:
                 raise LaneLost("the group has gone on without this worker (it was stalled or cut off); start it again")
             if self._closing_at is not None and time.monotonic() - self._closing_at > _PATIENCE_S:
                 raise GivenUp
             await asyncio.sleep(backoff_s)  # the broker did not say: it is away
-        await self.producer.start()
-        # Brokers before 4.0 complete a transaction's offsets a moment after its markers: not asked at once.
-        await asyncio.sleep(backoff_s)
-        if not self._engine.config.exactly_once:
-            return False
-        committed = await self._engine.consumer.committed([TP(topic, self._partition) for topic in offsets])
-        now = {tp.topic: offset for tp, offset in committed.items()}
-        if now == offsets:
-            return True
-        if all(now[topic] == self._committed.get(topic) for topic in offsets):
-            return False
-        raise LaneLost("another worker has written to it; this one ends and recovers when started again")
+
+    async def _committed_now(self, topics: Iterable[str]) -> dict[str, int | None] | None:
+        """The group's offsets as the broker has them; None where it does not say in time."""
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                found = await self._engine.consumer.committed([TP(topic, self._partition) for topic in topics])
+        except (KafkaError, TimeoutError):
+            return None
+        return {tp.topic: offset for tp, offset in found.items()}
 
     async def _changelog_end(self) -> int:
         """The last changelog offset: this lane is the only writer, and its transaction is known to have committed."""

@@ -55,8 +55,10 @@ class LaneProducer:
                 **arguments,
             )
             try:
-                await clients.start(producer, partial(clients.stop, producer, _STOP_S))
-            except KafkaError as exc:
+                # The predecessor's transaction may take its time-out to end; aiokafka, without a word, for ever.
+                async with asyncio.timeout(config.transaction_timeout_s * 2):
+                    await clients.start(producer, partial(clients.stop, producer, _STOP_S))
+            except (KafkaError, TimeoutError) as exc:
                 log.warning(
                     "producer not started; trying again",
                     table=self._table,

@@ -9,6 +9,7 @@ the engine promises that no record is folded twice, both must be exact.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import logging
@@ -173,7 +174,21 @@ def create(options: dict[str, Any]) -> Engine:
             }
         )
 
+    async def waits(request: web.Request) -> web.Response:
+        """Where every task of the main loop stands, for a failing test: innermost last."""
+        stacks = []
+        for task in asyncio.all_tasks():
+            frames, awaited = [], task.get_coro()
+            while awaited is not None:
+                frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
+                if frame is not None:
+                    frames.append(f"{frame.f_code.co_qualname}:{frame.f_lineno}")
+                awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
+            stacks.append(f"{task.get_name()}: {' > '.join(frames)}")
+        return web.json_response(sorted(stacks))
+
     engine.app.web.web_app.router.add_get("/state", state)
+    engine.app.web.web_app.router.add_get("/waits", waits)
     return engine
 
 

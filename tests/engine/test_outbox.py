@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
@@ -16,26 +18,34 @@ class Refusing:
     """A producer that raises what it is told to, then has the broker's word."""
 
     def __init__(self, *errors: Exception) -> None:
-        self.errors, self.published = list(errors), 0
+        self.errors, self.published, self.stalls, self.starts = list(errors), 0, 0, 0
 
     async def publish(self, rows, sends, offsets):
+        if self.stalls:
+            self.stalls -= 1
+            await asyncio.Event().wait()
         if self.errors:
             raise self.errors.pop(0)
         self.published += 1
         return 7
 
     async def start(self):
-        pass
+        self.starts += 1
 
     async def stop(self):
         pass
 
 
 class Group:
+    silent = 0
+
     async def is_member(self):
         return True
 
     async def committed(self, tps):
+        if self.silent:
+            self.silent -= 1
+            await asyncio.Event().wait()
         return dict.fromkeys(tps)
 
 
@@ -50,6 +60,25 @@ async def test_what_passes_is_tried_again(tmp_path):
     box = outbox(tmp_path, KafkaConnectionError("away"), TimeoutError())
     assert await box.publish([(b"k", b"v")], (), {"s": 3}) == 7
     assert box.producer.published == 1
+
+
+async def test_a_producer_that_says_nothing_is_replaced(tmp_path):
+    """aiokafka's sender can stall in silence: the step is not left waiting beyond the transaction's time-out."""
+    box = outbox(tmp_path)
+    box.producer.stalls = 2
+    box._engine.config = dataclasses.replace(box._engine.config, transaction_timeout_s=0.1)
+    async with asyncio.timeout(10):
+        assert await box.publish([(b"k", b"v")], (), {"s": 3}) == 7
+    assert (box.producer.published, box.producer.starts) == (1, 2)
+
+
+async def test_offsets_the_broker_does_not_tell_are_asked_for_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("replayer.engine.outbox._ANSWER_S", 0.1)
+    box = outbox(tmp_path, TimeoutError())
+    box._engine.consumer.silent = 2
+    async with asyncio.timeout(10):
+        assert await box.publish([(b"k", b"v")], (), {"s": 3}) == 7
+    assert box.producer.starts == 3, "each time with a producer that settles what is open"
 
 
 @pytest.mark.parametrize("refusal", [MessageSizeTooLargeError, TopicAuthorizationFailedError])

@@ -105,10 +105,18 @@ class Worker:
         return await self.ended()
 
     async def state(self) -> dict[str, Any] | None:
-        def ask() -> dict[str, Any] | None:
+        found = await self._ask("state")
+        return dict(found) if found is not None else None
+
+    async def waits(self) -> list[str]:
+        """Where its tasks stand, for a failing test."""
+        return list(await self._ask("waits") or ())
+
+    async def _ask(self, path: str) -> Any:
+        def ask() -> Any:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/state", timeout=10) as answer:
-                    return dict(json.load(answer))
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{path}", timeout=10) as answer:
+                    return json.load(answer)
             except (OSError, urllib.error.URLError):
                 return None
 
@@ -236,7 +244,8 @@ class Field:
         try:
             found: dict[str, dict[str, Any]] = await until(complete, seconds, f"{expected} events")
         except AssertionError as failure:
-            raise AssertionError(f"{failure}\nstates: {await self.states()}\n{self.dump()}") from None
+            waits = "\n".join([wait for worker in self.workers.values() for wait in await worker.waits()])
+            raise AssertionError(f"{failure}\nstates: {await self.states()}\n{self.dump()}\n{waits}") from None
         assert sum(p["events"] for p in found.values()) == expected
         assert sum(p["counted"] for p in found.values()) == expected
         if self.options["guarantee"] == "exactly_once":

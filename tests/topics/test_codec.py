@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from tests.drawn import edges, events, full
 from tests.topics.spelled import SMALL, accepted, compact, refused
 from topics import deadletter
+from topics.bounds import DEFAULT, long_number, skeleton
 from topics.codec import Undecodable, decode, read
 from topics.envelope import Envelope
 from topics.events import MODELS, wire
@@ -91,6 +92,7 @@ def test_what_msgspec_accepts_pydantic_accepts_with_the_same_value(document: dic
 @settings(max_examples=200)
 def test_the_codec_gives_pydantics_verdict(document: dict[str, Any], escape: bool) -> None:
     raw = json.dumps(document, ensure_ascii=escape).encode()
+    assume(not long_number(skeleton(raw), DEFAULT.max_integer_digits))  # a rule of ours, not of the models
     _, exact = verdicts(document, raw)
     found = decode(raw)
     if exact is not None:
