@@ -49,10 +49,12 @@ class RocksMemory:
         """How rows are written: without a write-ahead log, for the changelog is one.
 
         After a kill a database is as it was at its last flush, rows and changelog offset alike, and recovery reads on
-        from there; closing flushes.
+        from there; closing flushes. A write that would have to wait is refused instead: on a full disk RocksDB waits
+        for room, and with it would the worker, for ever.
         """
-        options: Any = rocksdict.WriteOptions()  # its stubs take this field for a method
+        options: Any = rocksdict.WriteOptions()  # its stubs take these fields for methods
         options.disable_wal = True
+        options.no_slowdown = True
         return options
 
     @property

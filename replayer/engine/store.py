@@ -27,6 +27,11 @@ log = structlog.get_logger(__name__)
 #: When this state was last known to follow its changelog; never in the changelog itself.
 ALIVE_KEY = b"__replayer\0alive"
 
+#: RocksDB's words for a write that would have to wait; how long it is tried again, and how often.
+_STALLS = "Write stall"
+_STALL_S = 30.0
+_PAUSE_S = 0.01
+
 #: RocksDB's words for a database that is open already: in another process | in this one.
 _IN_USE = re.compile("While lock file|lock hold by current process")
 
@@ -120,6 +125,9 @@ class BatchStore(Store):
         """
         if partition not in self._dbs:
             raise StateUnusable(f"The database {self.partition_path(partition)} was closed under its writer.")
+        self._write(partition, lambda: self._batch(rows, changelog_offset))
+
+    def _batch(self, rows: Iterable[tuple[bytes, bytes | None]], changelog_offset: int) -> Any:
         batch = rocksdict.WriteBatch(raw_mode=True)
         put, delete = batch.put, batch.delete
         for key, value in rows:
@@ -127,34 +135,32 @@ class BatchStore(Store):
                 delete(key)
             else:
                 put(key, value)
-        self._finish(batch, changelog_offset)
-        self._write(partition, batch)
+        put(self.offset_key, str(changelog_offset).encode())
+        put(ALIVE_KEY, _now())
+        return batch
 
-    def _write(self, partition: int, batch: Any) -> None:
-        try:
-            self._db_for_partition(partition).write(batch)
-        except Exception as exc:
-            text = str(exc)
-            if type(exc) is not Exception:  # not RocksDB's: rocksdict raises nothing narrower
-                raise
-            advice = "look at the disk, then start the worker again"
-            if is_damage(text):  # found by a compaction, perhaps: it would stand in the way of every write to come
-                self.set_aside(partition, "damaged")
-                advice = "it was set aside; start the worker again: it is rebuilt from its changelog"
-            raise StateUnusable(
-                f"The database {self.partition_path(partition)} cannot be written ({text}): {advice}."
-            ) from exc
+    def _write(self, partition: int, batch: Callable[[], Any]) -> None:
+        """`batch` makes it anew: one that was refused is used up."""
+        db, deadline = self._db_for_partition(partition), time.monotonic() + _STALL_S
+        while (refused := _refused(db, batch())) is not None:
+            if _STALLS not in str(refused) or time.monotonic() > deadline:
+                raise self._unwritten(partition, refused) from refused
+            time.sleep(_PAUSE_S)  # flushes and compactions are behind: RocksDB itself would have us wait here
 
-    def _finish(self, batch: Any, changelog_offset: int) -> None:
-        batch.put(self.offset_key, str(changelog_offset).encode())
-        batch.put(ALIVE_KEY, int(time.time() * 1000).to_bytes(8, "big"))
+    def _unwritten(self, partition: int, refused: Exception) -> StateUnusable:
+        text, path = str(refused), self.partition_path(partition)
+        free = shutil.disk_usage(path).free >> 20
+        advice = f"look at the disk ({free} MiB are free), then start the worker again"
+        if is_damage(text):  # found by a compaction, perhaps: it would stand in the way of every write to come
+            self.set_aside(partition, "damaged")
+            advice = "it was set aside; start the worker again: it is rebuilt from its changelog"
+        return StateUnusable(f"The database {path} cannot be written ({text}): {advice}.")
 
     def touch(self, partitions: Set[int]) -> None:
         """Note that these partitions still follow their changelogs (idle ones are not written otherwise)."""
-        now = int(time.time() * 1000).to_bytes(8, "big")
         for partition, db in list(self._dbs.items()):
             if partition in partitions:
-                db.put(ALIVE_KEY, now)
+                self._write(partition, _alive)
                 self._flush_now_and_then(partition, db)
 
     def _flush_now_and_then(self, partition: int, db: Any) -> None:
@@ -180,19 +186,9 @@ class BatchStore(Store):
             return True
         if batch.before > applied + 1:
             return False
-        write = rocksdict.WriteBatch(raw_mode=True)
-        count = 0
-        for record in batch.records:
-            if record.offset <= applied:
-                continue
-            count += 1
-            if record.value is None:
-                write.delete(record.key)
-            else:
-                write.put(record.key, record.value)
-        self._finish(write, batch.after - 1)
-        self._write(batch.partition, write)
-        self.engine.metrics.recovered(self.table.name, count)
+        rows = [(record.key, record.value) for record in batch.records if record.offset > applied]
+        self._write(batch.partition, lambda: self._batch(rows, batch.after - 1))
+        self.engine.metrics.recovered(self.table.name, len(rows))
         return True
 
     def apply_changelog_batch(
@@ -238,6 +234,27 @@ class BatchStore(Store):
     def open_partition(self, partition: int) -> Any | None:
         """The database if it is open here; never opens one."""
         return self._dbs.get(partition)
+
+
+def _now() -> bytes:
+    return int(time.time() * 1000).to_bytes(8, "big")
+
+
+def _alive() -> Any:
+    batch = rocksdict.WriteBatch(raw_mode=True)
+    batch.put(ALIVE_KEY, _now())
+    return batch
+
+
+def _refused(db: Any, batch: Any) -> Exception | None:
+    """What RocksDB has against this write, if anything."""
+    try:
+        db.write(batch)
+    except Exception as exc:
+        if type(exc) is not Exception:  # not RocksDB's: rocksdict raises nothing narrower
+            raise
+        return exc
+    return None
 
 
 def _unopened(path: Path, exc: Exception) -> StateUnusable:

@@ -263,3 +263,45 @@ def test_rocksdbs_words_are_told_apart(store, monkeypatch, text, outcome):
         with pytest.raises(StateUnusable, match=outcome):
             store.persisted_offset(TP0)
         assert rows_of(store) == {b"a": b"1"}, "and left as it is"
+
+
+class Stalled:
+    """A database whose disk is full, seen from outside: RocksDB waits for room, and says so where it may not."""
+
+    def write(self, batch):
+        raise Exception("Result incomplete: Write stall")
+
+
+def test_a_database_that_takes_no_writes_is_not_waited_for_without_end(store, monkeypatch):
+    monkeypatch.setattr("replayer.engine.store._STALL_S", 0.1)
+    monkeypatch.setitem(store._dbs, 0, Stalled())
+    with pytest.raises(StateUnusable, match=r"cannot be written .*Write stall.*: look at the disk"):
+        store.write(0, [(b"a", b"1")], 1)
+    with pytest.raises(StateUnusable, match=r"cannot be written"):
+        store.touch({0})
+
+
+def test_a_write_that_would_have_to_wait_is_made_when_there_is_room(engine, monkeypatch):
+    """Memtables of 64 KiB, filled faster than they are flushed."""
+    usual, pauses = engine.memory.options, []
+
+    def small():
+        options = usual()
+        options.set_write_buffer_size(64 << 10)
+        options.set_max_write_buffer_number(2)
+        return options
+
+    def pause(seconds):
+        pauses.append(seconds)
+        nap(seconds)
+
+    nap = time.sleep
+    monkeypatch.setattr(engine.memory, "options", small)
+    monkeypatch.setattr("replayer.engine.store.time.sleep", pause)
+    store = engine.store(TABLE)
+    store._db_for_partition(0)
+    for number in range(2_000):
+        store.write(0, [(b"%04d" % number, bytes(4096))], number)
+    assert pauses
+    assert len(rows_of(store)) == 2_000
+    assert store.applied(0) == 1_999
