@@ -6,9 +6,10 @@ READY  := $(VENV)/.installed
 PEERS  := benchmarks/.venv-peers/.installed
 # pip and uv show their progress in a terminal; a log gets one line for each step instead.
 QUIET  := $(shell test -t 2 || echo --quiet)
+SEEDS  ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint types arrows manifests bench peers readme lock clean
+.PHONY: help install demo test soak check lint types arrows manifests bench peers readme lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -31,6 +32,9 @@ demo: $(READY) ## broker, worker, investigator, a workload, one timeline, one in
 
 test: $(READY) ## the whole suite, real Kafka included
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+soak: $(READY) ## every chaos recipe in each guarantee, about half an hour for one seed: make soak SEEDS="1 2"
+	@$(BIN)/python -m tests.chaos.soak --seeds $(SEEDS)
 
 check: lint types arrows manifests test ## what a change must pass: ruff, mypy --strict, arrows, manifests, tests
 

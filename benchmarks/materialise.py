@@ -17,6 +17,7 @@ from typing import Any
 
 from benchmarks.cluster import cluster, create
 from benchmarks.contender import WORKER, Contender, Source, measure
+from benchmarks.contenders.kafka_streams import jdk
 from benchmarks.progress import Progress
 from benchmarks.rate import Rate
 from benchmarks.results import Figure, Results
@@ -44,6 +45,18 @@ _QUIX = {
     "producer_extra_config": {"linger.ms": 50, "batch.size": 1 << 20, "queue.buffering.max.messages": 500_000},
     "consumer_extra_config": {"queued.min.messages": 100_000},
 }
+_STREAMS = {
+    "heap_mb": 1024,
+    "collector": "SerialGC",  # the two cores are for the thread and the broker; G1 measured slower
+    "num.stream.threads": 1,
+    "statestore.cache.max.bytes": 64 << 20,
+    "producer.linger.ms": 50,
+    "producer.batch.size": 1 << 18,
+    "producer.buffer.memory": 128 << 20,
+    "consumer.max.poll.records": 4000,
+    "consumer.max.partition.fetch.bytes": 4 << 20,
+    "buffered.records.per.partition": 8000,
+}
 
 CONTENDERS = (
     Contender(
@@ -61,6 +74,20 @@ CONTENDERS = (
         environment="peers",
     ),
     Contender("quix-lean", "Quix Streams, head and event row", "quix", {**_QUIX, "rows": "lean"}, environment="peers"),
+    Contender(
+        "streams",
+        "Kafka Streams, head and event row",
+        "kafka_streams",
+        {**_STREAMS, "processing.guarantee": "at_least_once", "commit.interval.ms": 1000},
+        warm_up_s=10.0,
+    ),
+    Contender(
+        "streams-eos",
+        "Kafka Streams, head and event row, exactly once",
+        "kafka_streams",
+        {**_STREAMS, "processing.guarantee": "exactly_once_v2", "commit.interval.ms": 500},
+        warm_up_s=10.0,
+    ),
     Contender(
         "limit",
         "read, decode, validate; no state",
@@ -105,6 +132,9 @@ async def materialise(plan: Plan, results: Results, progress: Progress) -> None:
 async def _measure_size(size: Size, plan: Plan, progress: Progress) -> dict[str, list[Rate]]:
     rates: dict[str, list[Rate]] = {}
     chosen = [contender for contender in CONTENDERS if contender.name in plan.contenders]
+    if jdk() is None:
+        progress.say("Kafka Streams is left out: there is no JDK here (javac on the PATH)")
+        chosen = [contender for contender in chosen if contender.program != "kafka_streams"]
     async with cluster() as broker:
         source = Source(broker, sizes.topic(size), DEFAULT_PARTITIONS, plan.events)
         await create(broker.admin, [source_topic(source.topic, source.partitions)])

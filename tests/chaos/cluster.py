@@ -1,0 +1,267 @@
+"""A broker of its own and the workers of one run, as processes."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, NonEmptyGroup
+
+from replayer.deployment import topics
+from replayer.kafka.admin import LogAdmin
+from replayer.kafka.broker import EmbeddedBroker
+from replayer.kafka.errors import LogError
+from replayer.settings import Settings
+from tests.chaos import logs, views
+from tests.chaos.seen import At, Name, Seen
+from tests.e2e.roles import Role, environment, until
+from topics.catalogue import SOURCES, Topic
+
+APP = "chaos"
+PARTITIONS = 4
+CHANGELOG = f"{APP}-timelines-changelog"
+
+#: A worker that is silent for two seconds loses its partitions; steps are small, so that there are many to strike at.
+SETTINGS: Mapping[str, str] = {
+    "PARTITIONS": str(PARTITIONS),
+    "SESSION_TIMEOUT_S": "2",
+    "HEARTBEAT_INTERVAL_S": "0.5",
+    "REBALANCE_TIMEOUT_S": "10",
+    "TRANSACTION_TIMEOUT_S": "10",
+    "STOP_GRACE_S": "15",
+    "BATCH_MAX_RECORDS": "300",
+    "RATE_LIMIT_PER_S": "100000",
+    "DEFAULT_TENANT": "nobody",
+}
+
+
+class Cluster:
+    """Use as `with`. `workers` are made here and started by `start`; what still lives at the end is killed.
+
+    `may_end`: workers may be made to end by themselves, with exit code 1 and a reason.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        workers: int = 2,
+        guarantee: str = "exactly_once",
+        module: str = "replayer.cli",
+        may_end: bool = False,
+        settings: Mapping[str, str] | None = None,
+        variables: Mapping[str, str] | None = None,
+        properties: Mapping[str, str] | None = None,
+    ) -> None:
+        self.directory, self.guarantee = directory, guarantee
+        self.broker = EmbeddedBroker(data_dir=directory / "broker", properties=properties)
+        self._settings = {**SETTINGS, "GUARANTEE": guarantee, **(settings or {})}
+        self._module, self._may_end, self._variables = module, may_end, dict(variables or {})
+        self.roots: dict[str, Path] = {}  # of workers that have another disk: where their data directory is seen
+        self.workers: list[Role] = [self.worker(f"w{number}") for number in range(1, workers + 1)]
+
+    def __enter__(self) -> Self:
+        try:
+            self.broker.start()
+            self.create_topics()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self.workers:
+            worker.resume()
+            if worker.running:
+                worker.kill()
+        self.broker.stop()
+
+    def create_topics(self) -> None:
+        """Make what is missing; a topic that was just deleted is not gone at once."""
+
+        async def create() -> None:
+            async with LogAdmin([self.bootstrap]) as admin:
+                await admin.create(self.topics, 1)
+
+        asyncio.run(create())
+
+    def start_over(self) -> None:
+        """What a worker that met another log asks for: changelogs, offsets and local state are deleted."""
+
+        async def delete() -> None:
+            async with LogAdmin([self.bootstrap]) as admin:
+                await admin.delete_topics([topic.name for topic in self.topics if topic.name.endswith("-changelog")])
+                for _ in range(100):
+                    try:
+                        await admin.delete_groups([APP])
+                        return
+                    except NonEmptyGroup:  # until the members' sessions are over
+                        await asyncio.sleep(0.2)
+                await admin.delete_groups([APP])
+
+        asyncio.run(delete())
+        self.create_topics()
+        for worker in self.workers:
+            self.wipe(worker)
+
+    @property
+    def topics(self) -> tuple[Topic, ...]:
+        """Every topic the workers need."""
+        kept = float(self._settings.get("DELETE_RETENTION_H", "24"))
+        return topics(Settings(broker=self.bootstrap, app_id=APP, partitions=PARTITIONS, delete_retention_h=kept))
+
+    @property
+    def bootstrap(self) -> str:
+        return self.broker.bootstrap
+
+    def worker(self, name: str) -> Role:
+        """A worker that is not started yet, with a data directory that stays its own."""
+        variables = environment(self.bootstrap, APP, self.directory / "data", INSTANCE_ID=name, **self._settings)
+        return Role("worker", variables | self._variables, self.directory / f"{name}.log", module=self._module)
+
+    def data_of(self, worker: Role) -> Path:
+        """Where a worker keeps its local state."""
+        name = worker.environment["REPLAYER_INSTANCE_ID"]
+        return self.roots.get(name, self.directory / "data" / APP / name)
+
+    def administer(self, act: Callable[[AIOKafkaAdminClient], Awaitable[Any]]) -> Any:
+        """What somebody with rights does to the cluster behind everybody's back."""
+
+        async def work() -> Any:
+            client = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+            await client.start()
+            try:
+                return await act(client)
+            finally:
+                await client.close()
+
+        return asyncio.run(work())
+
+    def configure(self, topic: str, **settings: str) -> None:
+        """Give a topic its usual settings but for these; underscores stand for the dots in their names."""
+        (usual,) = (one.config() for one in self.topics if one.name == topic)
+        named = {name.replace("_", "."): value for name, value in settings.items()}
+        resource = ConfigResource(ConfigResourceType.TOPIC, topic, usual | named)
+        for answer in self.administer(lambda client: client.alter_configs([resource])):
+            assert all(code == 0 for code, *_ in answer.resources), answer
+
+    def wipe(self, worker: Role) -> None:
+        """Delete its local state."""
+        for path in self.data_of(worker).iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def ends(self) -> dict[TopicPartition, int]:
+        """Where the source logs end."""
+
+        async def ask() -> dict[TopicPartition, int]:
+            async with LogAdmin([self.bootstrap]) as admin:
+                return await admin.end_offsets(_sources())
+
+        return asyncio.run(ask())
+
+    def compacted(self) -> float:
+        """Which share of all that was ever appended to the changelog is not in it any more; markers count as gone."""
+        found = asyncio.run(logs.records(self.bootstrap, [CHANGELOG], PARTITIONS))
+        appended = sum(records[-1].offset + 1 for records in found.values() if records)
+        return 1 - sum(map(len, found.values())) / appended
+
+    def committed(self) -> dict[TopicPartition, int]:
+        """Committed offsets of the group."""
+
+        async def ask() -> dict[TopicPartition, int]:
+            async with LogAdmin([self.bootstrap]) as admin:
+                return await admin.committed(APP)
+
+        return asyncio.run(ask())
+
+    @property
+    def running(self) -> list[Role]:
+        return [worker for worker in self.workers if worker.running]
+
+    def start(self, *workers: Role) -> None:
+        """Start these and wait until each is ready."""
+        for worker in workers:
+            worker.start()
+        self.await_ready(*workers)
+
+    def await_ready(self, *workers: Role) -> None:
+        for worker in workers:
+            until(worker.ready, f"{worker.environment['REPLAYER_INSTANCE_ID']} ready\n{worker.tail()}")
+
+    def stop(self) -> list[int]:
+        """SIGTERM to all that run; answers with their exit codes."""
+        return [worker.stop() for worker in self.running]
+
+    # What it holds
+
+    def quiet(self, timeout_s: float) -> list[str]:
+        """Wait until all that the logs hold has been folded and every worker is ready; answers with what was not."""
+        lagging = self.folded(timeout_s)
+        self.await_ready(*self.running)
+        return [f"not folded within {timeout_s:.0f} s: {where}" for where in lagging]
+
+    def folded(self, timeout_s: float = 60.0) -> list[str]:
+        """Wait until the group has committed the ends of all source logs; answers with those it has not, if any."""
+        deadline = time.monotonic() + timeout_s
+        while lagging := asyncio.run(self._lagging()):
+            self._look_after_workers()
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.2)
+        return lagging
+
+    def revive(self, worker: Role) -> None:
+        """Wait until it is ready, however often it ends meanwhile."""
+
+        def ready() -> bool:
+            self._look_after_workers()
+            return worker.get("/readyz")[0] == 200
+
+        until(ready, f"ready in the end\n{worker.tail()}")
+
+    def _look_after_workers(self) -> None:
+        """Start again what has ended, as Kubernetes would, where a worker may end; it must have said why."""
+        for worker in self.workers:
+            if worker.exit_code:
+                assert self._may_end, f"a worker has ended\n{worker.tail()}"
+                assert worker.exit_code == 1, worker.tail()
+                assert "the worker ends" in worker.log.read_text(), worker.tail()
+                worker.start()
+
+    async def _lagging(self) -> list[str]:
+        """Source partitions whose committed offset is not the end of the log."""
+        tps = _sources()
+        try:
+            async with LogAdmin([self.bootstrap]) as admin:
+                ends, committed = await admin.end_offsets(tps), await admin.committed(APP)
+        except (KafkaError, LogError, OSError) as away:
+            return [f"the broker is away ({type(away).__name__})"]
+        return [
+            f"{tp.topic}[{tp.partition}] is committed at {committed.get(tp, 0)} of {ends[tp]}"
+            for tp in tps
+            if committed.get(tp, 0) != ends[tp]
+        ]
+
+    def rows(self) -> dict[int, dict[bytes, bytes]]:
+        """The timelines table as its changelog has it, by partition."""
+        return asyncio.run(logs.table(self.bootstrap, CHANGELOG, PARTITIONS))
+
+    def letters(self) -> list[tuple[At, str]]:
+        return asyncio.run(logs.dead_letters(self.bootstrap, PARTITIONS))
+
+    def views_of(self, worker: Role) -> dict[Name, Seen]:
+        return asyncio.run(views.timelines(worker.url))
+
+    def tails(self) -> str:
+        return "\n".join(worker.tail() for worker in self.workers)
+
+
+def _sources() -> list[TopicPartition]:
+    return [TopicPartition(topic.name, number) for topic in SOURCES for number in range(PARTITIONS)]

@@ -1,0 +1,46 @@
+"""What the logs hold, read from their beginning by a plain consumer that knows nothing of tables."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from aiokafka import TopicPartition
+
+from replayer.kafka.admin import LogAdmin
+from replayer.kafka.reader import LogReader
+from tests.chaos.seen import At
+from topics import deadletter
+from topics.catalogue import DEAD_LETTERS
+
+
+async def records(broker: str, topics: Collection[str], partitions: int) -> dict[TopicPartition, list[Any]]:
+    """Every committed record that the logs still hold, by partition, in the order of offsets."""
+    tps = [TopicPartition(topic, number) for topic in topics for number in range(partitions)]
+    async with LogAdmin([broker]) as admin:
+        begins, ends = await admin.begin_offsets(tps), await admin.end_offsets(tps)
+    found: dict[TopicPartition, list[Any]] = {tp: [] for tp in tps}
+    async with LogReader([broker]) as reader:
+        async for batch in reader.read({tp: (begins[tp], ends[tp]) for tp in tps}):
+            found[batch.partition].extend(batch.records)
+    return found
+
+
+async def table(broker: str, changelog: str, partitions: int) -> dict[int, dict[bytes, bytes]]:
+    """What a changelog comes to, by partition: the last value of each key, tombstones taken out."""
+    rows: dict[int, dict[bytes, bytes]] = {}
+    for tp, found in (await records(broker, [changelog], partitions)).items():
+        last = {record.key: record.value for record in found}
+        rows[tp.partition] = {key: value for key, value in last.items() if value is not None}
+    return rows
+
+
+async def dead_letters(broker: str, partitions: int) -> list[tuple[At, str]]:
+    """Where each dead letter came from, and why it is one."""
+    letters = []
+    for found in (await records(broker, [DEAD_LETTERS.name], partitions)).values():
+        for record in found:
+            context = {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}
+            at = (context[deadletter.TOPIC], int(context[deadletter.PARTITION]), int(context[deadletter.OFFSET]))
+            letters.append((at, context[deadletter.REASON]))
+    return letters

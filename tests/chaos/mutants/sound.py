@@ -1,0 +1,28 @@
+"""The product as it is, but for a pause point before a step is published."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+
+from replayer.cli import main
+from replayer.core.outcome import Send
+from replayer.engine.producer import LaneProducer
+from tests.chaos.mutants.pausing import pause_point
+
+_publish = LaneProducer.publish
+
+
+async def publish(
+    self: LaneProducer,
+    rows: Sequence[tuple[bytes, bytes | None]],
+    sends: Sequence[Send],
+    offsets: Mapping[str, int],
+) -> int | None:
+    pause_point()
+    return await _publish(self, rows, sends, offsets)
+
+
+if __name__ == "__main__":
+    LaneProducer.publish = publish  # type: ignore[method-assign] # the mutation
+    sys.exit(main())

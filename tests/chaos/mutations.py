@@ -1,0 +1,65 @@
+"""The checker itself: with a promise of the product taken away it finds something; with none, nothing.
+
+Each mutation patches the product from outside (tests/chaos/mutants), and is struck at a pause point, so that what goes
+wrong does so in every run. The same strikes on the sound product are the control.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.chaos.recipes.processes import EXACT
+from tests.chaos.trial import Recipe, Trial, run
+
+STRIKES = 3
+
+
+def killed_in_the_middle(trial: Trial) -> None:
+    for _ in trial.strikes(STRIKES):
+        worker = trial.pause()
+        worker.kill()
+        worker.start()
+
+
+def overtaken_in_the_middle(trial: Trial) -> None:
+    """Others take over and fold on; then the one that slept goes on where it was."""
+    for _ in trial.strikes(STRIKES):
+        zombie = trial.pause()
+        trial.cluster.folded()
+        zombie.resume()
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """`finds`: the beginnings of findings of which one at least must be there; none: nothing may be found."""
+
+    name: str
+    module: str
+    act: Callable[[Trial], None]
+    finds: tuple[str, ...] = ()
+
+    def complaints(self, seed: int, directory: Path) -> list[str]:
+        """What the checker should have found and did not, or found and should not have."""
+        module = f"tests.chaos.mutants.{self.module}"
+        recipe = Recipe(self.name, self.act, EXACT, module=module, may_end=True, patience_s=30.0)
+        found = run(recipe, seed, "exactly_once", directory)
+        if not self.finds:
+            return found
+        missed = not any(finding.startswith(self.finds) for finding in found)
+        return [f"the checker is blind to it; it found {found[:3] or 'nothing'}"] if missed else []
+
+
+MUTATIONS = (
+    Mutation("control: killed in a step", "sound", killed_in_the_middle),
+    Mutation("control: a zombie that is fenced", "sound", overtaken_in_the_middle),
+    Mutation("no deduplication", "no_dedupe", killed_in_the_middle, ("changelog: head of",)),
+    Mutation(
+        "offsets before their rows",
+        "offsets_first",
+        killed_in_the_middle,
+        ("acked, and neither in a timeline nor in dead letters",),
+    ),
+    Mutation("no fencing", "no_fencing", overtaken_in_the_middle, ("offsets:",)),
+)

@@ -1,0 +1,58 @@
+"""What the tables must come to: the pure fold over everything the source logs hold, read by a plain consumer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import TopicPartition
+
+from replayer.core.timeline import TimelineFold
+from replayer.kafka.partitioner import partition_of
+from tests.chaos import seen
+from tests.chaos.seen import At, Name, Seen
+from tests.drawn import MemoryRows
+from topics import deadletter
+from topics.catalogue import DEFAULT_MAX_RECORD_BYTES
+
+_AT_A_TIME = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """`held`: every position the logs hold a record at. `letters`: those that must be dead letters, and why."""
+
+    timelines: Mapping[Name, Seen]
+    letters: Mapping[At, str]
+    held: frozenset[At]
+
+
+def expected(
+    logs: Mapping[TopicPartition, Sequence[Any]], partitions: int, raises: Callable[[bytes | None], bool]
+) -> Expected:
+    """The fold of all source logs; one topic after the other, so in an order no worker has seen them in.
+
+    `raises`: the records on which the workers' fold is made to raise.
+    """
+    fold = TimelineFold(
+        partition_of=lambda workflow: partition_of(workflow, partitions), max_record_bytes=DEFAULT_MAX_RECORD_BYTES
+    )
+    rows: dict[bytes, bytes] = {}
+    letters: dict[At, str] = {}
+    for partition in range(partitions):
+        memory = MemoryRows()
+        for tp in sorted(tp for tp in logs if tp.partition == partition):
+            found = [record for record in logs[tp] if not raises(record.value)]
+            letters |= {(*tp, record.offset): deadletter.POISON for record in logs[tp] if raises(record.value)}
+            for start in range(0, len(found), _AT_A_TIME):
+                folded = fold.fold(memory, found[start : start + _AT_A_TIME], partition, int(time.time() * 1000))
+                memory.write(folded.rows)
+                for send in folded.sends:
+                    context = {name: (value or b"").decode("utf-8", "replace") for name, value in send.headers}
+                    at = (tp.topic, partition, int(context[deadletter.OFFSET]))
+                    letters[at] = context[deadletter.REASON]
+        rows |= memory
+    held = frozenset((tp.topic, tp.partition, record.offset) for tp, found in logs.items() for record in found)
+    return Expected(seen.from_rows(rows), letters, held)

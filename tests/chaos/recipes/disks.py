@@ -1,0 +1,107 @@
+"""Recipes against the disk the local state lies on."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from pathlib import Path
+
+import rocksdict
+from faust.stores.rocksdb import Store
+
+from tests.chaos.cluster import PARTITIONS, SETTINGS
+from tests.chaos.recipes.processes import EXACT
+from tests.chaos.trial import Recipe, Trial
+from tests.e2e.roles import Role, until
+from tests.small_disk import SmallDisk
+
+_MEBIBYTES = 64
+GRACE_S = float(SETTINGS["STOP_GRACE_S"])
+
+
+def _full(trial: Trial) -> None:
+    """The only worker ends, one that is started meanwhile ends as well, and both commit nothing more."""
+    (worker,) = trial.cluster.workers
+    assert worker.stop() == 0, worker.tail()
+    disk = trial.beyond.enter_context(SmallDisk(trial.cluster.data_of(worker), _MEBIBYTES))
+    worker.within = disk.within
+    trial.cluster.roots[worker.environment["REPLAYER_INSTANCE_ID"]] = disk.path
+    trial.cluster.start(worker)
+    for _ in range(3):
+        trial.feed.reach(len(trial.feed.sent) + trial.events // 8)
+        disk.fill()
+        _ends(worker, trial, busy=True)
+        before = trial.cluster.committed()
+        worker.start()
+        _ends(worker, trial, busy=False)
+        assert trial.cluster.committed() == before, "with a disk it could not write to, it committed"
+        disk.free()
+        trial.cluster.start(worker)
+
+
+def _ends(worker: Role, trial: Trial, *, busy: bool) -> None:
+    """By itself, with a sentence, and not only because its grace is over."""
+    deadline = time.monotonic() + 60
+    while worker.running and (busy and "the worker ends" not in worker.since_start()):
+        trial.feed.reach(len(trial.feed.sent) + 200)  # it notices with its next flush
+        assert time.monotonic() < deadline, f"it does not notice that its disk is full\n{worker.tail()}"
+    until(lambda: not worker.running, f"it does not end\n{worker.tail()}", timeout_s=GRACE_S - 2)
+    assert worker.exit_code == 1, worker.tail()
+    assert re.search(r"No space left on device|0 MiB are free", worker.since_start()), worker.tail()
+
+
+FULL = Recipe("disk full", _full, EXACT, workers=1, settings={"ROCKSDB_MEMORY_MB": "16"})
+
+
+def _damage(trial: Trial) -> None:
+    """Three kinds, one in each strike. A worker may end, with a sentence; started again it rebuilds what it had."""
+    for spoil, number in zip((_flip, _truncate, _run_ahead), trial.strikes(3), strict=True):
+        victim = trial.cluster.workers[number % len(trial.cluster.workers)]
+        assert victim.stop() == 0, victim.tail()
+        before = victim.log.stat().st_size
+        spoil(trial.cluster.data_of(victim))
+        victim.start()
+        trial.cluster.revive(victim)
+        trial.cluster.folded()
+        said = victim.log.read_bytes()[before:].decode()
+        assert "local state set aside; it is rebuilt" in said, victim.tail()
+        assert said.count("the worker ends") <= 2 * PARTITIONS, f"it ends again and again\n{victim.tail()}"
+
+
+def _databases(directory: Path) -> list[Path]:
+    found = sorted(directory.glob("**/timelines-*.db"))
+    assert found, f"no database in {directory}"
+    return found
+
+
+def _flip(directory: Path) -> None:
+    """Bytes of every table file change, its index and its end among them."""
+    for database in _databases(directory):
+        for file in database.glob("*.sst"):
+            with file.open("r+b") as open_file:
+                size = file.stat().st_size
+                for at in range(size // 2, size, 16):
+                    open_file.seek(at)
+                    (byte,) = open_file.read(1)
+                    open_file.seek(at)
+                    open_file.write(bytes([byte ^ 0xFF]))
+
+
+def _truncate(directory: Path) -> None:
+    """Every MANIFEST loses all but its first bytes. (One that lost its end is an older state: read on from there.)"""
+    for database in _databases(directory):
+        for file in database.glob("MANIFEST-*"):
+            os.truncate(file, 10)
+
+
+def _run_ahead(directory: Path) -> None:
+    """What is stored claims to stand for more of the changelog than there is."""
+    options = rocksdict.Options(raw_mode=True)
+    for database in _databases(directory):
+        db = rocksdict.Rdict(str(database), options=options)
+        db[Store.offset_key] = b"1000000000"
+        db.close()
+
+
+DAMAGE = Recipe("RocksDB damaged", _damage, EXACT, may_end=True)

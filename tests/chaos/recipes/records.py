@@ -1,0 +1,81 @@
+"""Recipes of bad records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import count
+
+from replayer.core.faults import POISONS, Emission, Faults
+from tests.chaos.mutants import raising
+from tests.chaos.recipes import processes
+from tests.chaos.recipes.processes import EXACT
+from tests.chaos.trial import Recipe
+from tests.chaos.workload import Workload
+from topics.catalogue import DEFAULT_MAX_RECORD_BYTES
+
+_EVERY = 50
+_LARGEST = DEFAULT_MAX_RECORD_BYTES
+
+
+def _sized(size: int) -> Callable[[bytes], bytes]:
+    """The event padded with white space, which JSON allows, to exactly so many bytes."""
+    return lambda value: value + b" " * (size - len(value))
+
+
+def _twice(value: bytes) -> bytes:
+    return value[:-1] + b',"event_id":"again"}'
+
+
+def _raising(value: bytes) -> bytes:
+    return value.replace(b'"source":"', b'"source":"' + raising.SIGN, 1)
+
+
+#: What becomes of an event, and whether it is one still.
+_KINDS: tuple[tuple[Callable[[bytes], bytes | None], bool], ...] = (
+    *((poison, False) for poison in POISONS),
+    (_twice, False),
+    (_sized(_LARGEST + 1), False),
+    (_sized(_LARGEST), True),
+    (_sized(_LARGEST - 1), True),
+    (_raising, True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Poisoned(Workload):
+    """Every fiftieth record is bad, or about to be: all kinds in turn."""
+
+    def emissions(self) -> Iterator[Emission]:
+        kinds = count()
+        for number, emission in enumerate(super(Poisoned, self).emissions()):
+            if number % _EVERY or emission.kind != "event" or emission.value is None:
+                yield emission
+                continue
+            make, still = _KINDS[next(kinds) % len(_KINDS)]
+            value = make(emission.value)
+            if still:
+                yield replace(emission, value=value)
+            else:
+                yield replace(emission, value=value, kind="poison", event_id=None, workflow_id=None, tenant_id=None)
+
+
+POISON = Recipe(
+    "poison",
+    processes.kill,
+    EXACT,
+    workload=Poisoned,
+    module="tests.chaos.mutants.raising",
+    raises=raising.raises,
+)
+DISORDER = Recipe(
+    "duplicates, disorder, clock skew, conflicts",
+    processes.kill,
+    EXACT,
+    workload=lambda seed: Workload(
+        seed,
+        faults=Faults(duplicates=0.2, conflicts=0.02, disorder=0.9, reach=2_000),
+        spread=timedelta(hours=24),
+    ),
+)
