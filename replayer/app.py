@@ -149,7 +149,6 @@ def _config(settings: Settings, metrics: Metrics, app_id: str, directory: Path) 
         batch_max_records=settings.batch_max_records,
         batch_max_bytes=settings.batch_max_bytes,
         buffer_batches=settings.buffer_batches,
-        max_record_bytes=settings.max_record_bytes,
         rocksdb_memory_bytes=settings.rocksdb_memory_mb << 20,
         delete_retention_ms=delete_retention_ms(settings),
         session_timeout_s=settings.session_timeout_s,

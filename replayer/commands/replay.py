@@ -24,13 +24,12 @@ if TYPE_CHECKING:
 FINAL = ("COMPLETED", "FAILED", "CANCELLED")
 #: How long a worker is asked whether a replay was accepted: it takes well under a second, unless nobody is at work.
 ACCEPTANCE_S = 10.0
-ReplayId = Annotated[str, Parameter(name="ID", help="the replay's id")]
 #: How long a replay may be PLANNED before somebody who waits is told what that may mean.
 TAKEN_S = 30.0
+ReplayId = Annotated[str, Parameter(name="ID", help="the replay's id")]
 Wait = Annotated[bool, Parameter(negative="", help="until it has ended; exit code 1 unless it is COMPLETED")]
-
 Timeout = Annotated[
-    float | None, Parameter(validator=Number(gt=0), help="wait at most so many seconds; exit code 1 then")
+    float | None, Parameter(validator=Number(gt=0), help="with --wait: at most so many seconds; exit code 1 then")
 ]
 
 
@@ -110,6 +109,7 @@ def follow(asked: Views, replay_id: str, *, unknown_s: float = 60.0, timeout_s: 
     One that nobody has begun after a while is waited for all the same, and that is said: it may have to wait its turn.
     """
     began = time.monotonic()
+    unknown_s = min(unknown_s, timeout_s or unknown_s)
     answer: dict[str, Any] | None = None
     told = False
     with output.progress(f"replay {replay_id}") as bar:

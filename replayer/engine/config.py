@@ -54,7 +54,6 @@ class EngineConfig:
     batch_max_records: int = 4000
     batch_max_bytes: int = 4 << 20
     buffer_batches: int = 8  # per source partition, before fetching of it is suspended
-    max_record_bytes: int = 1 << 20
     max_row_bytes: int = (1 << 20) + (64 << 10)  # key and value: what the changelogs have room for, framing apart
     rocksdb_memory_bytes: int = 256 << 20
     delete_retention_ms: int = 24 * 3_600_000

@@ -149,11 +149,12 @@ class BatchStore(Store):
 
     def _unwritten(self, partition: int, refused: Exception) -> StateUnusable:
         text, path = str(refused), self.partition_path(partition)
-        free = shutil.disk_usage(path).free >> 20
-        advice = f"look at the disk ({free} MiB are free), then start the worker again"
         if is_damage(text):  # found by a compaction, perhaps: it would stand in the way of every write to come
             self.set_aside(partition, "damaged")
             advice = "it was set aside; start the worker again: it is rebuilt from its changelog"
+        else:
+            free = shutil.disk_usage(path).free >> 20
+            advice = f"look at the disk ({free} MiB are free), then start the worker again"
         return StateUnusable(f"The database {path} cannot be written ({text}): {advice}.")
 
     def touch(self, partitions: Set[int]) -> None:

@@ -55,7 +55,8 @@ def classpath(progress: Progress = to_stderr, more: str = "") -> list[Path]:
     locked = list(_locked(context, resources.files("replayer.kafka").joinpath("jars.lock").read_text("utf-8") + more))
     lacking = [(artifact, digest) for artifact, digest in locked if _digest(artifact.cached_path) != digest]
     if lacking:
-        progress(f"fetching Apache Kafka {KAFKA_VERSION} ({len(lacking)} of {len(locked)} jars, once)")
+        size = "" if more else ", 46 MB in all"
+        progress(f"fetching Apache Kafka {KAFKA_VERSION} ({len(lacking)} of {len(locked)} jars{size}, once)")
         with _one_process_at_a_time(context.repo_cache), ThreadPoolExecutor(8) as pool:
             try:
                 for done, _ in enumerate(pool.map(lambda entry: _fetch(*entry), lacking), 1):

@@ -84,29 +84,23 @@ class Cluster:
         self.broker.stop()
 
     def create_topics(self) -> None:
-        """Make what is missing; a topic that was just deleted is not gone at once."""
-
-        async def create() -> None:
-            async with LogAdmin([self.bootstrap]) as admin:
-                await admin.create(self.topics, 1)
-
-        asyncio.run(create())
+        """Make what is missing."""
+        self._ask(lambda admin: admin.create(self.topics, 1))
 
     def start_over(self) -> None:
         """What a worker that met another log asks for: changelogs, offsets and local state are deleted."""
 
-        async def delete() -> None:
-            async with LogAdmin([self.bootstrap]) as admin:
-                await admin.delete_topics([topic.name for topic in self.topics if topic.name.endswith("-changelog")])
-                for _ in range(100):
-                    try:
-                        await admin.delete_groups([APP])
-                        return
-                    except NonEmptyGroup:  # until the members' sessions are over
-                        await asyncio.sleep(0.2)
-                await admin.delete_groups([APP])
+        async def delete(admin: LogAdmin) -> None:
+            await admin.delete_topics([topic.name for topic in self.topics if topic.name.endswith("-changelog")])
+            for _ in range(100):
+                try:
+                    await admin.delete_groups([APP])
+                    return
+                except NonEmptyGroup:  # until the members' sessions are over
+                    await asyncio.sleep(0.2)
+            await admin.delete_groups([APP])
 
-        asyncio.run(delete())
+        self._ask(delete)
         self.create_topics()
         for worker in self.workers:
             self.wipe(worker)
@@ -159,12 +153,7 @@ class Cluster:
 
     def ends(self) -> dict[TopicPartition, int]:
         """Where the source logs end."""
-
-        async def ask() -> dict[TopicPartition, int]:
-            async with LogAdmin([self.bootstrap]) as admin:
-                return await admin.end_offsets(_sources())
-
-        return asyncio.run(ask())
+        return dict(self._ask(lambda admin: admin.end_offsets(_sources())))
 
     def compacted(self) -> float:
         """Which share of all that was ever appended to the changelog is not in it any more; markers count as gone."""
@@ -174,10 +163,12 @@ class Cluster:
 
     def committed(self) -> dict[TopicPartition, int]:
         """Committed offsets of the group."""
+        return dict(self._ask(lambda admin: admin.committed(APP)))
 
-        async def ask() -> dict[TopicPartition, int]:
+    def _ask(self, question: Callable[[LogAdmin], Awaitable[Any]]) -> Any:
+        async def ask() -> Any:
             async with LogAdmin([self.bootstrap]) as admin:
-                return await admin.committed(APP)
+                return await question(admin)
 
         return asyncio.run(ask())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -134,6 +135,14 @@ def test_a_wait_ends_when_its_time_is_over(worker: Scripted) -> None:
     with pytest.raises(CommandFailed, match=r"Replay r is PLANNED after 0\.5 s") as failed:
         follow(Views(worker.url), "r", timeout_s=0.5)
     assert failed.value.code is Exit.FAILED
+
+
+def test_a_wait_for_a_replay_nobody_knows_ends_in_time_too(worker: Scripted) -> None:
+    worker.script = [answer({"detail": "no such replay"}, 404)] * 20
+    began = time.monotonic()
+    with pytest.raises(CommandFailed, match="no such replay"):
+        follow(Views(worker.url), "r", timeout_s=0.5)
+    assert time.monotonic() - began < 30, "not after the minute an unknown one is waited for otherwise"
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'"x"', b"\xff"])

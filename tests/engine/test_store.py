@@ -13,20 +13,7 @@ import pytest
 from replayer.engine.store import ALIVE_KEY, StateUnusable
 from tests.engine.counting import TABLE
 from tests.engine.records import Rec
-from tests.engine.stores import TP0, changelog_batch, engine_at, reopened, rows_of
-
-
-@pytest.fixture
-def engine(tmp_path):
-    return engine_at(tmp_path)
-
-
-@pytest.fixture
-def store(engine):
-    store = engine.store(TABLE)
-    for partition in range(2):
-        store._db_for_partition(partition)
-    return store
+from tests.engine.stores import TP0, changelog_batch, reopened, rows_of
 
 
 def test_rows_and_offset_are_one_write(store):

@@ -9,22 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from replayer.engine.store import StateUnusable
-from tests.engine.counting import TABLE
 from tests.engine.records import Rec
-from tests.engine.stores import CHANGELOG, TP0, changelog_batch, crashed, engine_at, rows_of
-
-
-@pytest.fixture
-def engine(tmp_path):
-    return engine_at(tmp_path)
-
-
-@pytest.fixture
-def store(engine):
-    store = engine.store(TABLE)
-    for partition in range(2):
-        store._db_for_partition(partition)
-    return store
+from tests.engine.stores import CHANGELOG, TP0, changelog_batch, crashed, rows_of
 
 
 class Watched:

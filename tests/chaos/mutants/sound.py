@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from typing import Any
 
 from replayer.cli import main
-from replayer.core.outcome import Send
 from replayer.engine.producer import LaneProducer
 from tests.chaos.mutants.pausing import pause_point
 
 _publish = LaneProducer.publish
 
 
-async def publish(
-    self: LaneProducer,
-    rows: Sequence[tuple[bytes, bytes | None]],
-    sends: Sequence[Send],
-    offsets: Mapping[str, int],
-) -> int | None:
+async def publish(self: LaneProducer, *step: Any) -> int | None:
     pause_point()
-    return await _publish(self, rows, sends, offsets)
+    return await _publish(self, *step)
 
 
 if __name__ == "__main__":
