@@ -67,7 +67,10 @@ def read(raw: bytes | None, *, limits: Limits = DEFAULT, headers: Headers = ()) 
         return Undecodable(deadletter.OVERSIZED, "RecordTooLarge", f"more than {limits.max_record_bytes} bytes")
     try:
         found: Event = _decode_any(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        sound = found.hexadecimal()
+    except (msgspec.MsgspecError, ValueError, RecursionError):  # ValueError: bad UTF-8, or no hexadecimal digits
+        sound = False
+    if not sound:
         return _explained(raw, limits, headers)
     if found.occurred_at.tzinfo is not UTC:
         try:
@@ -75,12 +78,13 @@ def read(raw: bytes | None, *, limits: Limits = DEFAULT, headers: Headers = ()) 
         except ValueError:
             return _explained(raw, limits, headers)
     content = _canonical(found)
-    # Every field costs two quotes. Without escapes, as many quotes as the canonical form has means: no key twice,
-    # no field we do not know (msgspec skips those without looking), so nothing is left to check.
-    if b"\\" in raw or raw.count(b'"') != content.count(b'"'):
+    if b"\\" in raw or raw != content:
         if b"\\u0000" in raw:
             return _explained(raw, limits, headers)
-        if (refused := _refused(raw, limits)) is not None:
+        # Every field costs two quotes. Without escapes, as many quotes as the canonical form has means: no key twice,
+        # no field we do not know (msgspec skips those without looking), so nothing is left to check.
+        exact = b"\\" in raw or raw.count(b'"') != content.count(b'"')
+        if exact and (refused := _refused(raw, limits)) is not None:
             return refused
     return _traced(found, content, headers) if headers else (found, content)
 

@@ -11,10 +11,14 @@ from topics.fields import Id, Instant, Model, Name, SpanId, TraceId, Version, Wo
 
 
 class Envelope(Model):
-    """All fields but `data`, in the order in which they are written. An event type adds its own `data`."""
+    """All fields but `data`, in the order in which they are written. An event type adds its own `data`.
 
-    event_id: Annotated[Id, INTERNAL, Field(description="chosen by the producer, unique for ever (UUIDv7 advised)")]
+    The type comes first, as it does in an event's canonical content: what our own producers write is canonical already,
+    and decoding sees that at a glance.
+    """
+
     event_type: Annotated[Id, PUBLIC, Field(description="dotted; decides the type of `data`")]
+    event_id: Annotated[Id, INTERNAL, Field(description="chosen by the producer, unique for ever (UUIDv7 advised)")]
     schema_version: Annotated[Version, PUBLIC, Field(description="of this event type; at least 1")]
     workflow_id: Annotated[WorkflowId, INTERNAL, Field(description="the partition key: UTF-8, murmur2")]
     occurred_at: Annotated[Instant, INTERNAL, Field(description="the producer's clock")]

@@ -1,7 +1,8 @@
 """The hot path's types: msgspec Structs derived from the pydantic fields, so that there is one definition only.
 
-A derived type accepts what its model accepts or less, never more, given that the bytes hold no escaped NUL
-(`\\u0000`): the NUL rule of `fields.NO_NUL` is the codec's one look at the bytes instead of a regex per string.
+A derived type accepts what its model accepts or less, never more, given two things that would each cost a regex per
+string and that the codec asks once: that the bytes hold no escaped NUL (`\\u0000`, the rule of `fields.NO_NUL`), and that
+what must be hexadecimal is (`Event.hexadecimal`).
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from topics import glance
 from topics.envelope import Envelope
 from topics.events import MODELS
-from topics.fields import NO_NUL, micros
+from topics.fields import HEX_PATTERNS, NO_NUL, micros
 
 _BY_TAG = "event_type"  # the struct's class says it, so it is not stored per event
 
@@ -50,6 +52,12 @@ class Event(msgspec.Struct, frozen=True, gc=False):
         key_id: str | None
         data: Any
 
+        def hexadecimal(self) -> bool:
+            """Whether trace ids and hashes are lower-case hexadecimal digits. May raise ValueError instead of False."""
+
+        def bare(self) -> bool:
+            """Whether nothing in it must be hidden from a projection."""
+
     @property
     def occurred_us(self) -> int:
         """`occurred_at` in microseconds since 1970 (UTC)."""
@@ -72,7 +80,7 @@ def _meta(metadata: Iterable[object]) -> dict[str, Any]:
             case Le():
                 found["le"] = rule.le
             case _ if (pattern := getattr(rule, "pattern", None)) is not None:
-                if pattern != NO_NUL:
+                if pattern != NO_NUL and pattern not in HEX_PATTERNS:
                     found["pattern"] = pattern
             case _ if type(rule).__name__ in _SAID_OTHERWISE or getattr(rule, "allow_inf_nan", None) is False:
                 pass  # JSON has no inf or NaN
@@ -133,7 +141,7 @@ def _event(name: str, model: type[BaseModel]) -> type[Event]:
             model.__name__,
             fields,
             bases=(Event,),
-            namespace={_BY_TAG: name},
+            namespace={_BY_TAG: name, "hexadecimal": glance.hexadecimal(model), "bare": glance.bare(model)},
             tag_field=_BY_TAG,
             tag=name,
             kw_only=True,
@@ -151,7 +159,7 @@ def _future() -> type[Event]:
             "FutureEvent",
             [*_fields(Envelope), ("data", None, None)],
             bases=(Event,),
-            namespace={"future": True},
+            namespace={"future": True, "hexadecimal": glance.hexadecimal(Envelope), "bare": glance.bare(Envelope)},
             kw_only=True,
             frozen=True,
             gc=False,

@@ -6,7 +6,7 @@ Rows, views, results and digests are made of projections; nothing else in the pr
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 from pydantic import BaseModel
@@ -15,6 +15,7 @@ from topics.classification import classification_of
 from topics.envelope import Envelope
 from topics.events import MODELS
 from topics.fast import Event
+from topics.glance import inner_model
 
 PROJECTION_VERSION = 1
 """Raised whenever the same event would project to other bytes; digests of unequal versions are incomparable."""
@@ -30,17 +31,7 @@ def project(event: Event) -> bytes:
 
 def projected(event: Event, content: bytes) -> bytes:
     """`project(event)`, given the content `codec.read` gave with it: the same bytes where nothing had to go."""
-    if event.future:
-        return project(event)
-    stripped = _STRIP[event.event_type](event)
-    return content if stripped is event else _encode(stripped)
-
-
-def _inner_model(annotation: Any) -> type[BaseModel] | None:
-    """The model inside `M`, `M | None`, `Annotated[M, ...]` or `tuple[M, ...]`."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for arg in get_args(annotation) if (found := _inner_model(arg)) is not None), None)
+    return content if event.bare() and not event.future else project(event)
 
 
 def hidden_fields(model: type[BaseModel]) -> list[str]:
@@ -68,7 +59,7 @@ def _stripper(model: type[BaseModel]) -> Strip | None:
     hidden = hidden_fields(model)
     nested: list[tuple[str, Strip]] = []
     for name, info in model.model_fields.items():
-        inner = _inner_model(info.annotation)
+        inner = inner_model(info.annotation)
         if name not in hidden and inner is not None and (strip := _stripper(inner)) is not None:
             nested.append((name, strip))
     if not hidden and not nested:

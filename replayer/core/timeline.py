@@ -53,9 +53,10 @@ _sha256 = hashlib.sha256
 class _Workflow:
     """A workflow while a batch is folded: its rows decoded once, encoded once."""
 
-    __slots__ = ("asked", "decided", "decisions", "head", "key", "prefix", "shares", "touched")
+    __slots__ = ("asked", "decided", "decisions", "head", "key", "name", "prefix", "shares", "touched")
 
     def __init__(self, tenant_id: str, workflow_id: str) -> None:
+        self.name = workflow_id.encode()
         self.key = head_key(tenant_id, workflow_id)
         self.prefix = workflow_prefix(tenant_id, workflow_id)
         self.head: Head | None = None
@@ -93,7 +94,15 @@ class TimelineFold:
         Records of one topic come in the order of their offsets; topics may be mixed in any way. Pure: the same
         arguments, the same answer. Raises UnknownRowFormat or DamagedRow where a row of the table cannot be read.
         """
-        batch = _Batch(self._partition_of, self._limits, rows, partition, now_ms)
+        try:
+            return (yield from self._folding(rows, _by_key(records), partition, now_ms))
+        except _KeyedOtherwise:  # a workflow's records may stand in more than one group
+            return (yield from self._folding(rows, records, partition, now_ms, grouped=False))
+
+    def _folding(
+        self, rows: Rows, records: Sequence[Record], partition: int, now_ms: int, grouped: bool = True
+    ) -> Folding:
+        batch = _Batch(self._partition_of, self._limits, rows, partition, now_ms, grouped)
         for start in range(0, len(records), _AT_A_TIME):
             batch.take(records[start : start + _AT_A_TIME])
             yield
@@ -104,11 +113,37 @@ class TimelineFold:
         return whole(self.folding(rows, records, partition, now_ms))
 
 
+def _by_key(records: Sequence[Record]) -> list[Record]:
+    """Records with the same key one behind the other, those of each key in the order they came.
+
+    A workflow's head and decisions are folded while they are in the processor's caches: with a thousand workflows in
+    turn, that is half of the fold's time.
+    """
+    groups: dict[bytes | None, list[Record]] = {}
+    for record in records:
+        group = groups.get(record.key)
+        if group is None:
+            groups[record.key] = [record]
+        else:
+            group.append(record)
+    return [record for group in groups.values() for record in group]
+
+
+class _KeyedOtherwise(Exception):
+    """A record whose key is not its event's workflow id: the order within keys is not the order within workflows."""
+
+
 class _Batch:
     def __init__(
-        self, partition_of: Callable[[bytes], int], limits: Limits, rows: Rows, partition: int, now_ms: int
+        self,
+        partition_of: Callable[[bytes], int],
+        limits: Limits,
+        rows: Rows,
+        partition: int,
+        now_ms: int,
+        grouped: bool,
     ) -> None:
-        self._partition_of, self._limits = partition_of, limits
+        self._partition_of, self._limits, self._grouped = partition_of, limits, grouped
         self._rows, self._partition, self._now_ms = rows, partition, now_ms
         self._workflows: dict[tuple[str, str], _Workflow] = {}
         self._strangers: list[_Workflow] = []  # of which the table has not been asked yet
@@ -148,6 +183,8 @@ class _Batch:
             if workflow is None:
                 workflow = workflows[name] = _Workflow(*name)
                 self._strangers.append(workflow)
+            if self._grouped and record.key != workflow.name:
+                raise _KeyedOtherwise
             decoded.append((record, event, content, workflow, identity_key(workflow.prefix, event.event_id)))
         return decoded
 
