@@ -86,6 +86,8 @@ def read(raw: bytes | None, *, limits: Limits = DEFAULT, headers: Headers = ()) 
         exact = b"\\" in raw or raw.count(b'"') != content.count(b'"')
         if exact and (refused := _refused(raw, limits)) is not None:
             return refused
+    if content == raw:
+        content = raw  # one copy less to be kept
     return _traced(found, content, headers) if headers else (found, content)
 
 
