@@ -89,7 +89,7 @@ def folded(
     out = []
     for records in told:
         answer = fold.fold(rows, records, 0, 1_760_000_000_000)
-        write(answer.rows)
+        write(answer.stored)
         out.append(answer.rows)
     return out
 

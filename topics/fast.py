@@ -1,8 +1,8 @@
 """The hot path's types: msgspec Structs derived from the pydantic fields, so that there is one definition only.
 
-A derived type accepts what its model accepts or less, never more, given two things that would each cost a regex per
-string and that the codec asks once: that the bytes hold no escaped NUL (`\\u0000`, the rule of `fields.NO_NUL`), and that
-what must be hexadecimal is (`Event.hexadecimal`).
+A derived type accepts what its model accepts or less, never more, given two things that would cost a regex per string
+and that the codec asks once: that the bytes hold no escaped NUL (`\\u0000`, the rule of `fields.NO_NUL`), and that what
+must be hexadecimal is (`Event.hexadecimal`).
 """
 
 from __future__ import annotations

@@ -67,9 +67,7 @@ def _patterns(rules: list[Any]) -> Iterator[str]:
             yield pattern
 
 
-def _walk(
-    model: type[BaseModel], at: str, depth: int, wanted: Callable[[FieldInfo], bool], line: str
-) -> Iterator[str]:
+def _walk(model: type[BaseModel], at: str, depth: int, wanted: Callable[[FieldInfo], bool], line: str) -> Iterator[str]:
     """`line`, about each wanted field of the model and of the models in it, None and empty ones passed over."""
     for name, info in model.model_fields.items():
         value = f"{at}.{name}"

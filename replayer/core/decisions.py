@@ -15,7 +15,7 @@ import msgspec
 from replayer.core import capped
 from replayer.core.capped import Values
 from replayer.core.errors import DamagedRow
-from replayer.core.head import Rank, later, model_name, template_name
+from replayer.core.head import Rank, Used, later
 from replayer.core.rows import FORMAT_BYTE, opened
 from topics.fast import Event
 from topics.fields import rfc3339
@@ -90,8 +90,8 @@ def decode_decision(value: bytes) -> Decision:
         raise DamagedRow("decision") from damaged
 
 
-def apply(decision: Decision, event: Event, rank: Rank) -> None:
-    """Count a variant the decision has not counted."""
+def apply(decision: Decision, event: Event, rank: Rank, used: Used) -> None:
+    """Count a variant the decision has not counted. `used`: of the event."""
     occurred_us = rank[0]
     decision.events += 1
     if occurred_us < decision.first_us:
@@ -105,16 +105,16 @@ def apply(decision: Decision, event: Event, rank: Rank) -> None:
     if (status := _STATUS.get(event_type)) is not None and later(rank, decision.status_at):
         decision.status, decision.status_at = status, rank
     if event.data is not None and (rule := _RULES.get(event_type)) is not None:
-        rule(decision, event.data, rank)
+        rule(decision, event.data, rank, used)
 
 
-def _model(decision: Decision, data: Any, rank: Rank) -> None:
-    name = model_name(data)
-    if name not in decision.models:
-        capped.put(decision, "models", name)
+def _model(decision: Decision, data: Any, rank: Rank, used: Used) -> None:
+    model, template = used
+    if model not in decision.models:
+        capped.put(decision, "models", model)
     if later(rank, decision.model_at):
-        decision.model, decision.model_at = name, rank
-    if (template := template_name(data)) is not None:
+        decision.model, decision.model_at = model, rank
+    if template is not None:
         if template not in decision.templates:
             capped.put(decision, "templates", template)
         if later(rank, decision.template_at):
@@ -123,19 +123,19 @@ def _model(decision: Decision, data: Any, rank: Rank) -> None:
         decision.latency_ms = capped.plus(decision.latency_ms, data.latency_ms)
 
 
-def _answered(decision: Decision, data: Any, rank: Rank) -> None:
-    _model(decision, data, rank)
+def _answered(decision: Decision, data: Any, rank: Rank, used: Used) -> None:
+    _model(decision, data, rank, used)
     if data.tokens is not None:
         decision.tokens_in = capped.plus(decision.tokens_in, data.tokens.input)
         decision.tokens_out = capped.plus(decision.tokens_out, data.tokens.output)
 
 
-def _tool(decision: Decision, data: Any, rank: Rank) -> None:
+def _tool(decision: Decision, data: Any, rank: Rank, used: Used) -> None:
     if data.tool_name not in decision.tools:
         capped.put(decision, "tools", data.tool_name)
 
 
-def _policy(decision: Decision, data: Any, rank: Rank) -> None:
+def _policy(decision: Decision, data: Any, rank: Rank, used: Used) -> None:
     capped.count(decision.policy_outcomes, data.outcome)
     version = "" if data.policy_version is None else f"@{data.policy_version}"
     policy = f"{data.policy_id}{version} {data.outcome}"
@@ -143,7 +143,7 @@ def _policy(decision: Decision, data: Any, rank: Rank) -> None:
         capped.put(decision, "policies", policy)
 
 
-def _feedback(decision: Decision, data: Any, rank: Rank) -> None:
+def _feedback(decision: Decision, data: Any, rank: Rank, used: Used) -> None:
     decision.feedbacks += 1
     if later(rank, decision.feedback_at):
         decision.feedback_at = rank
@@ -152,7 +152,7 @@ def _feedback(decision: Decision, data: Any, rank: Rank) -> None:
         )
 
 
-_RULES: dict[str, Callable[[Decision, Any, Rank], None]] = {
+_RULES: dict[str, Callable[[Decision, Any, Rank, Used], None]] = {
     "model.invocation_completed": _answered,
     "model.invocation_failed": _model,
     "workflow.tool_selected": _tool,

@@ -22,6 +22,9 @@ from topics.projection import PROJECTION_VERSION
 Rank = tuple[int, str, bytes]
 """(occurred_us, event_id, variant): total, and known from the event alone."""
 
+Used = tuple[str, str | None]
+"""The model and the template of an invocation, by their names in heads and decisions; of other events, nothing."""
+
 MODULUS = 2**256
 
 RUNNING, COMPLETED, FAILED, OVERRIDDEN = "running", "completed", "failed", "overridden"
@@ -86,8 +89,8 @@ def add_digest(head: Head, shares: int) -> None:
     head.digest = ((int.from_bytes(head.digest, "big") + shares) % MODULUS).to_bytes(32, "big")
 
 
-def apply(head: Head, event: Event, rank: Rank) -> None:
-    """Count a variant the head has not counted. Its share of the digest is for `add_digest`."""
+def apply(head: Head, event: Event, rank: Rank, used: Used) -> None:
+    """Count a variant the head has not counted. Its share of the digest is for `add_digest`. `used`: of the event."""
     occurred_us = rank[0]
     head.events += 1
     if occurred_us < head.first_us:
@@ -107,43 +110,46 @@ def apply(head: Head, event: Event, rank: Rank) -> None:
     if event.data is None:
         head.futures += 1
     elif (rule := _RULES.get(event_type)) is not None:
-        rule(head, event.data)
+        rule(head, event.data, used)
 
 
 def later(rank: Rank, than: Rank | None) -> bool:
     return than is None or rank > than
 
 
-def template_name(data: Any) -> str | None:
-    """`id@version` of a model invocation's prompt template, if it says."""
-    template = data.prompt_template
-    return None if template is None else f"{template.template_id}@{template.version}"
+def used(event: Event) -> Used:
+    """`provider/model`, with `@version` where it says, and `id@version` of the prompt template, if it says."""
+    if event.event_type not in _INVOCATIONS or (data := event.data) is None:
+        return _NOTHING
+    version, template = data.model_version, data.prompt_template
+    return (
+        f"{data.provider}/{data.model}" if version is None else f"{data.provider}/{data.model}@{version}",
+        None if template is None else f"{template.template_id}@{template.version}",
+    )
 
 
-def model_name(data: Any) -> str:
-    """`provider/model` of a model invocation, with `@version` where it says."""
-    name = f"{data.provider}/{data.model}"
-    return name if data.model_version is None else f"{name}@{data.model_version}"
+_INVOCATIONS = frozenset(("model.invocation_completed", "model.invocation_failed"))
+_NOTHING: Used = ("", None)
 
 
-def _model(head: Head, data: Any) -> None:
-    name = model_name(data)
-    if name not in head.models:
-        capped.put(head, "models", name)
-    if (template := template_name(data)) is not None and template not in head.templates:
+def _model(head: Head, data: Any, used: Used) -> None:
+    model, template = used
+    if model not in head.models:
+        capped.put(head, "models", model)
+    if template is not None and template not in head.templates:
         capped.put(head, "templates", template)
 
 
-def _tool(head: Head, data: Any) -> None:
+def _tool(head: Head, data: Any, used: Used) -> None:
     if data.tool_name not in head.tools:
         capped.put(head, "tools", data.tool_name)
 
 
-def _policy(head: Head, data: Any) -> None:
+def _policy(head: Head, data: Any, used: Used) -> None:
     capped.count(head.policy_outcomes, data.outcome)
 
 
-_RULES: dict[str, Callable[[Head, Any], None]] = {
+_RULES: dict[str, Callable[[Head, Any, Used], None]] = {
     "model.invocation_completed": _model,
     "model.invocation_failed": _model,
     "workflow.tool_selected": _tool,

@@ -63,12 +63,20 @@ class Send:
 class Folded:
     """What a batch comes to: changelog rows in the order they must be appended (None deletes), and records to send.
 
+    `implied` are rows that follow from `rows`: stored with them, but not in the changelog, for whoever reads that makes
+    them anew (`engine.config.TableSpec.implied`). Where a key stands in both, `rows` is right.
     `counts` feeds metrics: names are short constants (`folded`, `duplicate`, `variant`, `dead_letter`, ...).
     """
 
     rows: list[tuple[bytes, bytes | None]] = field(default_factory=list)
+    implied: list[tuple[bytes, bytes]] = field(default_factory=list)
     sends: list[Send] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def stored(self) -> list[tuple[bytes, bytes | None]]:
+        """All rows, in an order in which they may be written one after the other."""
+        return [*self.implied, *self.rows]
 
 
 Folding = Generator[None, None, Folded]

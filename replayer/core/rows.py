@@ -8,6 +8,9 @@
 | `i` tenant NUL workflow NUL event_id NUL variant(8) | one variant, when there are more than MAX_INLINE of them |
 | `d` tenant NUL workflow NUL decision | decision (`core.decisions`); the workflow's own has the empty name |
 
+An event row that is the FIRST of its event id implies the identity row with that one sighting (`implied`): it is in the
+changelog only where there is more to say.
+
 Ids hold no NUL and are bounded in characters, at most four bytes each: no key is longer than MAX_KEY_BYTES.
 Times are microseconds since 1970; in keys they are shifted by 2^63, so that bytes order as instants do.
 """
@@ -15,6 +18,7 @@ Times are microseconds since 1970; in keys they are shifted by 2^63, so that byt
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 
 import msgspec
 
@@ -23,6 +27,7 @@ from replayer.core.errors import DamagedRow, UnknownRowFormat
 HEAD, EVENT, IDENTITY, DECISION = b"h", b"e", b"i", b"d"
 FORMAT = 1
 FORMAT_BYTE = bytes([FORMAT])
+EVENT_FORMATS = (1, 2)  # since 2 an event row may imply its identity row, which an older release would miss
 NUL = b"\x00"
 VARIANT_BYTES = 8
 MAX_INLINE = 16
@@ -30,6 +35,7 @@ MAX_KEY_BYTES = 1 + 4 * 128 + 1 + 4 * 256 + 1 + 8 + 4 * 128 + 1 + VARIANT_BYTES
 
 LATE = 1
 FUTURE = 2
+FIRST = 4  # of its event id, and where it was seen first: of this the identity row is made
 
 _SHIFT = 2**63
 _TIME = struct.Struct(">Q")
@@ -64,7 +70,7 @@ def event_start(prefix: bytes, occurred_us: int) -> bytes:
 
 
 class EventRow(msgspec.Struct, frozen=True, gc=False):
-    """One row of a timeline. `marks`: LATE, FUTURE. `projection`: canonical JSON (topics.projection)."""
+    """One row of a timeline. `marks`: LATE, FUTURE, FIRST. `projection`: canonical JSON (topics.projection)."""
 
     occurred_us: int
     event_id: str
@@ -81,12 +87,16 @@ class EventRow(msgspec.Struct, frozen=True, gc=False):
 def encode_event(
     marks: int, commit_us: int, topic: bytes, partition: int, offset: int, index: int, projection: bytes
 ) -> bytes:
-    return b"%b%b%b" % (_HEADER.pack(FORMAT, marks, commit_us, offset, index, partition, len(topic)), topic, projection)
+    return b"%b%b%b" % (
+        _HEADER.pack(EVENT_FORMATS[-1], marks, commit_us, offset, index, partition, len(topic)),
+        topic,
+        projection,
+    )
 
 
 def decode_event(prefix: bytes, key: bytes, value: bytes) -> EventRow:
     """The row under a key that starts with EVENT + prefix. Raises UnknownRowFormat, DamagedRow."""
-    checked("event", value)
+    checked("event", value, EVENT_FORMATS)
     at = 1 + len(prefix)
     try:
         (shifted,) = _TIME.unpack_from(key, at)
@@ -138,15 +148,27 @@ def decode_sightings(value: bytes) -> list[Sighting]:
         raise DamagedRow("identity") from damaged
 
 
+def implied(rows: Iterable[tuple[bytes, bytes | None]]) -> list[tuple[bytes, bytes]]:
+    """The identity rows that follow from these rows. Raises UnknownRowFormat, DamagedRow."""
+    found = []
+    for key, value in rows:
+        if key[:1] == EVENT and value is not None and len(value) > 1 and value[1] & FIRST:
+            prefix = key[1 : key.index(NUL, key.index(NUL) + 1) + 1]
+            row = decode_event(prefix, key, value)
+            seen = Sighting(row.variant, row.occurred_us, row.topic, row.partition, row.offset, row.index)
+            found.append((identity_key(prefix, row.event_id), encode_sightings([seen])))
+    return found
+
+
 def opened(kind: str, value: bytes) -> bytes:
     """The value behind its format byte. Raises as `checked` does."""
     checked(kind, value)
     return value[1:]
 
 
-def checked(kind: str, value: bytes) -> None:
+def checked(kind: str, value: bytes, known: tuple[int, ...] = (FORMAT,)) -> None:
     """Raises UnknownRowFormat where another version of replayer wrote the value, DamagedRow where there is none."""
     if not value:
         raise DamagedRow(kind)
-    if value[0] != FORMAT:
-        raise UnknownRowFormat(kind, value[0], (FORMAT,))
+    if value[0] not in known:
+        raise UnknownRowFormat(kind, value[0], known)

@@ -19,9 +19,10 @@ from replayer.core import decisions as decision_rules
 from replayer.core import head as head_rules
 from replayer.core.deadletters import dead_letter
 from replayer.core.decisions import Decision, decode_decision, encode_decision
-from replayer.core.head import Head, Rank, decode_head, encode_head
+from replayer.core.head import Head, Rank, Used, decode_head, encode_head
 from replayer.core.outcome import Folded, Folding, Record, Rows, whole
 from replayer.core.rows import (
+    FIRST,
     FUTURE,
     LATE,
     MAX_INLINE,
@@ -89,7 +90,7 @@ class TimelineFold:
         self._limits = limits or Limits(max_record_bytes=max_record_bytes)
 
     def folding(self, rows: Rows, records: Sequence[Record], partition: int, now_ms: int) -> Folding:
-        """Rows (events and identities, then decisions, then heads) and dead letters of a batch.
+        """Rows (events, then identities, decisions, heads) and dead letters of a batch.
 
         Records of one topic come in the order of their offsets; topics may be mixed in any way. Pure: the same
         arguments, the same answer. Raises UnknownRowFormat or DamagedRow where a row of the table cannot be read.
@@ -148,7 +149,8 @@ class _Batch:
         self._workflows: dict[tuple[str, str], _Workflow] = {}
         self._strangers: list[_Workflow] = []  # of which the table has not been asked yet
         self._identities: dict[bytes, list[Sighting]] = {}
-        self._noted: dict[bytes, None] = {}  # identities to write, in the order they came
+        self._new: dict[bytes, None] = {}  # identities that follow from an event row of this batch
+        self._noted: dict[bytes, None] = {}  # those that do not, in the order they came
         self._out = Folded()
         self._topics: dict[str, bytes] = {}
         self._counts = dict.fromkeys(("folded", "duplicate", "variant", "reprocessed", "late", "dead_letter"), 0)
@@ -233,12 +235,14 @@ class _Batch:
         occurred_us, variant = event.occurred_us, content_hash[:VARIANT_BYTES]
         rank: Rank = (occurred_us, event.event_id, variant)
         topic, offset = record.topic, record.offset
-        if not self._first_of_its_kind(identity, head, record, rank):
+        marks = self._first_of_its_kind(identity, head, record, rank)
+        if marks is None:
             head.duplicates += 1
             self._counts["duplicate"] += 1
             return
         projection = projected(event, content)
-        marks = FUTURE if event.future else 0
+        if event.future:
+            marks |= FUTURE
         reached = head.reached.get(topic)
         if reached is not None and occurred_us < reached:
             marks |= LATE
@@ -250,8 +254,9 @@ class _Batch:
         head.commit_us = commit_us = max(record.timestamp * 1000, head.commit_us + 1)
         projection_hash = content_hash if projection is content else _sha256(projection).digest()
         workflow.shares += int.from_bytes(projection_hash, "big")
-        head_rules.apply(head, event, rank)
-        self._decide(workflow, topic, offset, event, rank)
+        used = head_rules.used(event)
+        head_rules.apply(head, event, rank, used)
+        self._decide(workflow, topic, offset, event, rank, used)
         encoded = self._topics.get(topic)
         if encoded is None:
             encoded = self._topics[topic] = topic.encode()
@@ -259,36 +264,37 @@ class _Batch:
         self._out.rows.append((event_key(workflow.prefix, occurred_us, event.event_id, variant), row))
         self._counts["folded"] += 1
 
-    def _first_of_its_kind(self, key: bytes, head: Head, record: Record, rank: Rank) -> bool:
-        """Whether this record is where its variant was first seen: noted now, or before a crash.
+    def _first_of_its_kind(self, key: bytes, head: Head, record: Record, rank: Rank) -> int | None:
+        """The mark of its row, FIRST or 0, where its variant was first seen in this record: now, or before a crash.
 
-        False: a duplicate. A second variant counts as a conflict when it is the second one the head has folded.
+        None: a duplicate. A second variant counts as a conflict when it is the second one the head has folded.
         """
         occurred_us, _, variant = rank
         sightings = self._identities.get(key)
         if sightings is None:
             self._identities[key] = [_sighting(record, variant, occurred_us)]
-            self._noted[key] = None
-            return True
+            self._new[key] = None
+            return FIRST
         for seen in sightings:
             if seen.variant == variant:
                 if not seen.at(record.topic, record.offset):
-                    return False
+                    return None
                 break
         else:
             if len(sightings) >= MAX_INLINE:
                 return self._first_of_many(key, record, variant, occurred_us)
             sightings.append(_sighting(record, variant, occurred_us))
             self._noted[key] = None
-        if len(sightings) > 1:
-            self._counts["variant"] += 1
-            applied = head.applied
-            others = [s for s in sightings if s.variant != variant and s.offset < applied.get(s.topic, 0)]
-            if len(others) == 1:
-                head.conflicts += 1
-        return True
+        if len(sightings) == 1:
+            return FIRST
+        self._counts["variant"] += 1
+        applied = head.applied
+        others = [s for s in sightings if s.variant != variant and s.offset < applied.get(s.topic, 0)]
+        if len(others) == 1:
+            head.conflicts += 1
+        return 0
 
-    def _first_of_many(self, key: bytes, record: Record, variant: bytes, occurred_us: int) -> bool:
+    def _first_of_many(self, key: bytes, record: Record, variant: bytes, occurred_us: int) -> int | None:
         """The same for variants beyond MAX_INLINE: a row for each, so that no row grows without bound.
 
         They are no news of a conflict: the MAX_INLINE before them are.
@@ -301,17 +307,17 @@ class _Batch:
             self._identities[own] = [_sighting(record, variant, occurred_us)]
             self._noted[own] = None
         elif not sightings[0].at(record.topic, record.offset):
-            return False
+            return None
         self._counts["variant"] += 1
-        return True
+        return 0
 
-    def _decide(self, workflow: _Workflow, topic: str, offset: int, event: Event, rank: Rank) -> None:
+    def _decide(self, workflow: _Workflow, topic: str, offset: int, event: Event, rank: Rank, used: Used) -> None:
         name = event.decision_id or ""
         decision = workflow.decisions.get(name)
         if decision is None:
             decision = workflow.decisions[name] = Decision(name)
         if offset >= decision.applied.get(topic, 0):
-            decision_rules.apply(decision, event, rank)
+            decision_rules.apply(decision, event, rank, used)
             decision.applied[topic] = offset + 1
             workflow.decided[name] = None
 
@@ -322,7 +328,9 @@ class _Batch:
 
     def finish(self) -> Folded:
         out = self._out
-        out.rows.extend((key, encode_sightings(self._identities[key])) for key in self._noted)
+        identities = self._identities
+        out.implied = [(key, encode_sightings(identities[key])) for key in self._new if key not in self._noted]
+        out.rows.extend((key, encode_sightings(identities[key])) for key in self._noted)
         touched = [workflow for workflow in self._workflows.values() if workflow.touched]
         for workflow in touched:
             for name in workflow.decided:

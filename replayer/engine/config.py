@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,9 @@ Guarantee = Literal["exactly_once", "at_least_once"]
 
 #: `fold(rows, records, partition, now_ms)`: pure; the engine may call it again with the same records.
 Fold = Callable[[Rows, Sequence[Record], int, int], Folding]
+
+#: `implied(rows)`: rows that follow from rows of the changelog and are not in it; pure.
+Implied = Callable[[Iterable[tuple[bytes, bytes | None]]], Sequence[tuple[bytes, bytes]]]
 
 #: `poison(record, exception, now_ms)`: the dead letter for a record whose fold raises.
 Poison = Callable[[Record, Exception, int], Send]
@@ -25,6 +28,7 @@ class TableSpec:
     All topics of `sources` and the changelog have `partitions` partitions; a row lives in the partition of its source.
     `buries`: whether what the fold cannot take becomes dead letters. False where another app folds the same topics and
     does it: once is enough.
+    `implied` makes a fold's `Folded.implied` anew of the rows a changelog brings; None where there never are any.
     `after_commit(partition)` is called on the event loop after every durable batch and after an assignment.
     """
 
@@ -35,6 +39,7 @@ class TableSpec:
     poison: Poison
     after_commit: Callable[[int], None] | None = None
     buries: bool = True
+    implied: Implied | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,8 +50,9 @@ def fold(
             raise
         except Exception as exc:  # noqa: BLE001 - whatever it is: the record and its reason are kept
             one = Folded(sends=[spec.poison(record, exc, now_ms)], counts={"dead_letter": 1})
-        overlay.write(one.rows)
+        overlay.write(one.stored)
         total.rows.extend(one.rows)
+        total.implied.extend(one.implied)
         total.sends.extend(one.sends)
         for name, count in one.counts.items():
             total.counts[name] = total.counts.get(name, 0) + count
@@ -60,7 +61,7 @@ def fold(
 
 
 def _checked(folded: Folded, row_limit: int) -> Folded:
-    largest = max((len(key) + len(value) for key, value in folded.rows if value is not None), default=0)
-    if largest > row_limit:
-        raise RowTooLarge(f"a row of {largest} bytes, above the limit of {row_limit}")
+    large = [value for key, value in folded.rows if value is not None and len(value) + len(key) > row_limit]
+    if large:
+        raise RowTooLarge(f"a row of {max(map(len, large))} bytes and its key are above the limit of {row_limit}")
     return folded

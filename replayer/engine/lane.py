@@ -231,7 +231,7 @@ class Lane:
         durable_at = time.perf_counter()
         self._check_database()
         if last is not None:
-            self._store.write(self.partition, rows, last)
+            self._store.write(self.partition, folded.stored, last)
         self._positions.update(positions)
         self._engine.committable(self.partition, step.offsets)
         self._engine.metrics.step(

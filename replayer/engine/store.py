@@ -188,7 +188,9 @@ class BatchStore(Store):
         if batch.before > applied + 1:
             return False
         rows = [(record.key, record.value) for record in batch.records if record.offset > applied]
-        self._write(batch.partition, lambda: self._batch(rows, batch.after - 1))
+        implied = self.engine.specs[self.table.name].implied
+        stored = rows if implied is None else [*implied(rows), *rows]
+        self._write(batch.partition, lambda: self._batch(stored, batch.after - 1))
         self.engine.metrics.recovered(self.table.name, len(rows))
         return True
 

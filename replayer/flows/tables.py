@@ -8,6 +8,7 @@ from functools import partial
 from replayer.core.deadletters import dead_letter
 from replayer.core.outcome import Record, Send
 from replayer.core.replays import ReplaysFold
+from replayer.core.rows import implied
 from replayer.core.timeline import TimelineFold
 from replayer.engine.config import Fold, TableSpec
 from topics import catalogue, deadletter
@@ -28,6 +29,7 @@ def timelines(partitions: int, partition_of: Callable[[bytes, int], int], max_re
         partitions,
         fold.folding,
         partial(_poison, max_record_bytes),
+        implied=implied,
     )
 
 

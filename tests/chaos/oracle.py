@@ -48,7 +48,7 @@ def expected(
             letters |= {(*tp, record.offset): deadletter.POISON for record in logs[tp] if raises(record.value)}
             for start in range(0, len(found), _AT_A_TIME):
                 folded = fold.fold(memory, found[start : start + _AT_A_TIME], partition, int(time.time() * 1000))
-                memory.write(folded.rows)
+                memory.write(folded.stored)
                 for send in folded.sends:
                     context = {name: (value or b"").decode("utf-8", "replace") for name, value in send.headers}
                     at = (tp.topic, partition, int(context[deadletter.OFFSET]))

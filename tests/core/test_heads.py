@@ -118,6 +118,6 @@ def test_late_is_against_its_own_log_only() -> None:
         *(Log(TOPICS[0], offset, encoded(event)) for offset, event in enumerate(one)),
         *(Log(TOPICS[1], offset, encoded(event)) for offset, event in enumerate(other)),
     ]
-    rows.write(fold(rows, log).rows)
+    rows.write(fold(rows, log).stored)
     marked = {item["event_id"] for item in reading.timeline(rows, "acme", "w").items if item["marks"]["late"]}
     assert marked == {"b2"}

@@ -85,7 +85,7 @@ def test_a_reader_loses_and_repeats_nothing_while_events_arrive(
 
     def arrive() -> None:
         if later:
-            rows.write(fold(rows, [later.pop(0)]).rows)
+            rows.write(fold(rows, [later.pop(0)]).stored)
 
     read = [
         name_of(item)

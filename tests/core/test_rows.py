@@ -14,6 +14,7 @@ from replayer.core.errors import DamagedRow, RowUnreadable, UnknownRowFormat
 from replayer.core.head import Head, decode_head
 from replayer.core.rows import (
     EVENT,
+    EVENT_FORMATS,
     FORMAT,
     MAX_KEY_BYTES,
     decode_event,
@@ -62,18 +63,19 @@ def test_no_key_is_longer_than_stated() -> None:
         "policy.evaluated", tenant_id=widest * 128, workflow_id=widest * 256, event_id=widest * 128,
         decision_id=widest * 128,
     )  # fmt: skip
-    rows = fold(MemoryRows(), arrived([("tool-events", json.dumps(event).encode())])).rows
+    rows = fold(MemoryRows(), arrived([("tool-events", json.dumps(event).encode())])).stored
     assert len(rows) == 4
     assert max(len(key) for key, _ in rows) == MAX_KEY_BYTES
 
 
 def test_every_value_says_its_format_and_another_one_is_a_clear_error() -> None:
     event = json.dumps(document("policy.evaluated")).encode()
-    rows = fold(MemoryRows(), arrived([("tool-events", event)])).rows
+    rows = fold(MemoryRows(), arrived([("tool-events", event)])).stored
     prefix = workflow_prefix("acme", "w")
     for key, value in rows:
         assert value is not None
-        assert value[0] == FORMAT
+        known = EVENT_FORMATS if key[:1] == EVENT else (FORMAT,)
+        assert value[0] == known[-1]
 
         def read(value: bytes, key: bytes = key) -> object:
             if key[:1] == EVENT:
@@ -81,8 +83,9 @@ def test_every_value_says_its_format_and_another_one_is_a_clear_error() -> None:
             return {b"h": decode_head, b"i": decode_sightings, b"d": decode_decision}[key[:1]](value)
 
         read(value)
-        with pytest.raises(UnknownRowFormat, match=r"format 2; this version of replayer reads 1"):
-            read(b"\x02" + value[1:])
+        readable = ", ".join(map(str, known))
+        with pytest.raises(UnknownRowFormat, match=rf"format 3; this version of replayer reads {readable}"):
+            read(b"\x03" + value[1:])
         for damaged in (b"", value[:1], value[:7]):
             with pytest.raises(DamagedRow, match="data directory"):
                 read(damaged)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,6 +29,7 @@ from tests.core.timelines import (
     lasting,
     materialised,
     one_topic,
+    recovered,
 )
 from tests.drawn import Log, MemoryRows, full
 from topics import deadletter
@@ -109,11 +112,11 @@ def test_a_torn_batch_is_completed_and_counts_nothing_twice(
     written = fold(materialised(before), torn).rows
     for cut in range(len(written) + 1):
         rows = materialised(before)
-        rows.write(written[:cut])
+        rows.write(recovered(written[:cut]))
         done, turn = 0, 0
         while done < len(again):
             size = batches[turn % len(batches)]
-            rows.write(fold(rows, again[done : done + size]).rows)
+            rows.write(fold(rows, again[done : done + size]).stored)
             done, turn = done + size, turn + 1
         assert lasting(rows) == lasting(clean)
         heads = reading.workflow(rows, "acme", "w"), reading.workflow(clean, "acme", "w")
@@ -131,7 +134,7 @@ def test_how_many_records_are_looked_at_together_changes_nothing(
     before, torn, again = story
     rows = materialised(before)
     written = fold(rows, torn).rows
-    rows.write(written[: data.draw(st.integers(0, len(written)))])
+    rows.write(recovered(written[: data.draw(st.integers(0, len(written)))]))
     whole = fold(rows, again)
     with mock.patch.object(timeline, "_AT_A_TIME", at_a_time):
         assert fold(rows, again) == whole
@@ -145,9 +148,9 @@ def test_a_torn_first_batch_is_believed_whole() -> None:
     written = fold(MemoryRows(), [first, again, variant]).rows
     for cut in range(len(written) + 1):
         rows = MemoryRows()
-        rows.write(written[:cut])
+        rows.write(recovered(written[:cut]))
         for record in (variant, again, first):
-            rows.write(fold(rows, [record]).rows)
+            rows.write(fold(rows, [record]).stored)
         assert lasting(rows) == lasting(materialised([first, again, variant])), cut
 
 
@@ -173,8 +176,50 @@ def test_the_fold_is_pure(events: list[dict[str, Any]]) -> None:
 
 def test_rows_come_in_the_order_the_changelog_needs() -> None:
     events = [document("policy.evaluated", event_id=f"e{n}", workflow_id=f"w{n % 3}") for n in range(9)]
-    kinds = [key[:1] for key, _ in fold(MemoryRows(), one_topic(*events)).rows]
-    assert kinds == [b"e"] * 9 + [b"i"] * 9 + [b"d"] * 3 + [b"h"] * 3
+    folded = fold(MemoryRows(), one_topic(*events))
+    assert [key[:1] for key, _ in folded.rows] == [b"e"] * 9 + [b"d"] * 3 + [b"h"] * 3
+    assert [key[:1] for key, _ in folded.implied] == [b"i"] * 9
+    again = one_topic(*[{**event, "occurred_at": at(3)} for event in events[:2]])
+    other = [replace(record, offset=9 + record.offset) for record in again]
+    rows = MemoryRows()
+    rows.write(folded.stored)
+    folded = fold(rows, other)
+    assert [key[:1] for key, _ in folded.rows] == [b"e"] * 2 + [b"i"] * 2 + [b"d"] * 2 + [b"h"] * 2
+    assert folded.implied == []
+
+
+@given(deliveries(workflows=("w", "v")), splits)
+@settings(max_examples=100)
+def test_the_changelog_alone_comes_to_the_same_table(sequence: list[tuple[str, bytes]], batches: list[int]) -> None:
+    rows, rebuilt, compacted = MemoryRows(), MemoryRows(), dict[bytes, bytes | None]()
+    records = arrived(sequence)
+    done, turn = 0, 0
+    while done < len(records):
+        size = batches[turn % len(batches)]
+        folded = fold(rows, records[done : done + size])
+        rows.write(folded.stored)
+        rebuilt.write(recovered(folded.rows))
+        for key, value in folded.rows:
+            compacted.pop(key, None)  # its last place in the log is what counts
+            compacted[key] = value
+        done, turn = done + size, turn + 1
+    assert rebuilt == rows
+    cold = MemoryRows()
+    cold.write(recovered(list(compacted.items())))
+    assert cold == rows
+
+
+@given(deliveries(workflows=("w", "v", "u")), st.data(), splits)
+@settings(max_examples=100)
+def test_whatever_the_keys_are_the_table_is_the_same(
+    sequence: list[tuple[str, bytes]], data: st.DataObject, batches: list[int]
+) -> None:
+    """Records are folded by key. A key that is not the workflow's must not change the order within a workflow."""
+    records = arrived(sequence)
+    keyed = [replace(record, key=orjson.loads(record.value or b"")["workflow_id"].encode()) for record in records]
+    odd = st.sampled_from([b"w", b"v", b"", None])
+    strange = [replace(record, key=data.draw(odd)) if data.draw(st.booleans()) else record for record in keyed]
+    assert materialised(keyed, batches) == materialised(records, batches) == materialised(strange, batches)
 
 
 def test_the_same_workflow_id_in_two_tenants_is_two_workflows() -> None:
@@ -214,8 +259,8 @@ def test_any_number_of_variants_stands_without_a_row_that_grows() -> None:
     written = fold(MemoryRows(), records).rows
     for cut in range(0, len(written) + 1, 5):
         torn = MemoryRows()
-        torn.write(written[:cut])
-        torn.write(fold(torn, records).rows)
+        torn.write(recovered(written[:cut]))
+        torn.write(fold(torn, records).stored)
         assert lasting(torn) == lasting(rows)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from replayer.core import reading
 from replayer.core.decisions import decode_decision
 from replayer.core.outcome import Folded
-from replayer.core.rows import DECISION
+from replayer.core.rows import DECISION, implied
 from replayer.core.timeline import TimelineFold
 from tests.drawn import Log, MemoryRows
 
@@ -100,12 +100,17 @@ def fold(rows: MemoryRows, records: Sequence[Log]) -> Folded:
     return TimelineFold(partition_of=lambda _: 0, max_record_bytes=1 << 20).fold(rows, records, 0, 0)
 
 
+def recovered(changelog: Sequence[tuple[bytes, bytes | None]]) -> list[tuple[bytes, bytes | None]]:
+    """What a worker stores of these rows of the changelog."""
+    return [*implied(changelog), *changelog]
+
+
 def materialised(records: Sequence[Log], batches: Sequence[int] = (1000,)) -> MemoryRows:
     """All records folded, in batches of these sizes, over and over."""
     rows, done, turn = MemoryRows(), 0, 0
     while done < len(records):
         size = batches[turn % len(batches)]
-        rows.write(fold(rows, records[done : done + size]).rows)
+        rows.write(fold(rows, records[done : done + size]).stored)
         done, turn = done + size, turn + 1
     return rows
 

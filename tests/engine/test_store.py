@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,18 @@ def test_the_changelog_is_applied_and_what_was_applied_is_ignored(store):
     assert rows_of(store) == {b"b": b"2"}
     assert store.apply(changelog_batch(first, 0, 4))
     assert (rows_of(store), store.persisted_offset(TP0)) == ({b"b": b"2"}, 4)
+
+
+def test_rows_that_follow_from_the_changelogs_are_stored_with_them(store):
+    def implied(rows):
+        return [(b"i" + key, value) for key, value in rows if value is not None]
+
+    engine = store.engine
+    engine.specs[TABLE] = replace(engine.specs[TABLE], implied=implied)
+    store.apply(changelog_batch([Rec(0, b"1", b"a"), Rec(1, b"2", b"b"), Rec(2, b"3", b"ib")], 0, 3))
+    assert rows_of(store) == {b"a": b"1", b"b": b"2", b"ia": b"1", b"ib": b"3", b"iib": b"3"}, "the log's own row wins"
+    store.apply(changelog_batch([Rec(1, b"2", b"b"), Rec(3, None, b"a")], 1, 4))
+    assert rows_of(store)[b"ib"] == b"3", "what was applied implies nothing again"
 
 
 def test_a_batch_beyond_a_hole_is_not_applied(store):

@@ -59,7 +59,7 @@ class Log:
         rows = self._world.rows[table, record.partition]
         folded = fold(rows, [record], record.partition, NOW_MS)
         assert not folded.sends, folded.sends
-        rows.write(folded.rows)
+        rows.write(folded.stored)
         return folded
 
     def events(self, models: Iterable[EventModel]) -> None:
