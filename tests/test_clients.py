@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.conn import AIOKafkaConnection
+from aiokafka.errors import ConcurrentTransactions
+from aiokafka.producer.sender import AddPartitionsToTxnHandler
 
+from replayer import clients
 from replayer.engine.config import EngineConfig
 from replayer.engine.producer import LaneProducer
 from replayer.investigate.config import InvestigateConfig
@@ -103,3 +107,17 @@ async def test_cancelled_after_any_request_nothing_stays_open(broker, unique, mo
         if not connections.victim.cancelled():
             break
     assert number > 2, "it was cancelled in its start, at least"
+
+
+async def test_a_transaction_begun_too_early_is_begun_again_soon() -> None:
+    """aiokafka waits 20 ms for markers that are written in two. Goes red when it reads another name for that."""
+
+    class Client:
+        async def start(self) -> None:
+            pass
+
+    await clients.start(Client(), close=Client().start)
+    transaction = SimpleNamespace(txn_partitions=set())
+    handler = AddPartitionsToTxnHandler(SimpleNamespace(_txn_manager=transaction, _retry_backoff=0.1), [])
+    concurrent = SimpleNamespace(errors=[("changelog", [(0, ConcurrentTransactions.errno)])])
+    assert 0 < handler.handle_response(concurrent) <= 0.005
