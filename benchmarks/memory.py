@@ -12,15 +12,8 @@ from benchmarks.rate import Sample
 from benchmarks.results import Figure, Results
 from benchmarks.watch import Watch
 from benchmarks.worker import deployed, ready_worker
-from benchmarks.workload import ACTIVE, PER_WORKFLOW, fill, workload
+from benchmarks.workload import ACTIVE, PER_WORKFLOW, fill, named, workload
 from replayer.core import sizes
-
-
-def named(events: int) -> str:
-    """250000 -> 250k, 1000000 -> 1m."""
-    if events % 1_000_000 == 0:
-        return f"{events // 1_000_000}m"
-    return f"{events // 1000}k" if events % 1000 == 0 else str(events)
 
 
 def at_marks(samples: list[Sample], marks: tuple[int, ...]) -> dict[int, int]:

@@ -5,50 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.named import NAMED, Named
 from benchmarks.process import ROOT
 from benchmarks.results import Recorded, load
 
 REPORT = ROOT / "benchmarks" / "RESULTS.md"
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """A figure people ask for by name. `at_least` is its target where there is one."""
-
-    name: str
-    says: str
-    at_least: float | None = None
-
-
-NAMED = (
-    Named("materialise.vs_faust", "exactly once, against plain Faust keeping the same rows, 1-KB events", 8.0),
-    Named("materialise.vs_faust_200b", "the same, 200-byte events", 8.0),
-    Named(
-        "materialise.vs_faust_lean",
-        "exactly once, against plain Faust with a leaner fold: head and event row only, 1-KB",
-    ),
-    Named("materialise.vs_faust_lean_200b", "the same, 200-byte events"),
-    Named("materialise.vs_quix", "both at least once, against Quix Streams keeping the same rows, 1-KB events", 1.5),
-    Named("materialise.vs_quix_200b", "the same, 200-byte events", 1.5),
-    Named("materialise.vs_quix_eos", "both exactly once, the same rows, 1-KB events"),
-    Named("materialise.vs_quix_eos_200b", "the same, 200-byte events"),
-    Named(
-        "materialise.vs_quix_lean",
-        "both at least once, against Quix Streams with that leaner fold, 1-KB events",
-    ),
-    Named("materialise.vs_quix_lean_200b", "the same, 200-byte events"),
-    Named("materialise.share_of_limit", "exactly once, as a share of read + decode + validate, 1-KB events"),
-    Named("materialise.share_of_limit_200b", "the same, 200-byte events"),
-    Named("latency.p50_ms", "exactly once: event to queryable at 500 events/s, median"),
-    Named("latency.p99_ms", "exactly once: event to queryable at 500 events/s, 99th percentile"),
-    Named("latency.p50_ms_at_least_once", "at least once: the same, median"),
-    Named("latency.p99_ms_at_least_once", "at least once: the same, 99th percentile"),
-    Named("memory.rss_mb_after_1m", "resident memory of a worker after 1,000,000 events"),
-)
 
 
 MIN_ROUNDS = 3
@@ -58,9 +22,11 @@ MOST_DISTURBED = 0.3  # cores kept busy by processes without a part in it, in th
 def unfit(recorded: Recorded) -> list[str]:
     """Why these results must not be published, a line each: figures nobody can make again, names without a figure."""
     reasons = [f"{named.name}: nothing is recorded under this name" for named in NAMED if named.name not in recorded]
+    signed = {named.name for named in NAMED if named.signed}
     for name, entry in recorded.items():
         number = entry.get("ratio", entry.get("value"))
-        if not isinstance(number, int | float) or not math.isfinite(number) or number <= 0:
+        finite = isinstance(number, int | float) and math.isfinite(number)
+        if not finite or (number <= 0 and name not in signed):
             reasons.append(f"{name}: {number} is no figure")
         if not re.fullmatch(r"[0-9a-f]{40}", entry.get("code_commit", "")):
             reasons.append(f"{name}: {entry.get('code_commit')} is no commit; measure a clean work tree")
@@ -86,12 +52,15 @@ def render(recorded: Recorded) -> str:
     if not recorded:
         return f"{_PREAMBLE}\nNo figure has been recorded yet: run `make bench`.\n"
     known = [named for named in NAMED if named.name in recorded]
+    missing = [f"`{named.name}`" for named in NAMED if named.name not in recorded]
     parts = [_PREAMBLE]
     if known:
         parts += [
             "## Figures\n",
             _table(("figure", "", "target", "what"), [_figure(n, recorded[n.name]) for n in known]),
         ]
+    if missing:
+        parts.append(f"Not measured yet: {', '.join(missing)}.\n")
     for size in ("1KB", "200B"):
         prefix = f"materialise.rate.{size}."
         rates = {name: entry for name, entry in recorded.items() if name.startswith(prefix)}
@@ -106,10 +75,8 @@ def render(recorded: Recorded) -> str:
 
 
 def _figure(named: Named, entry: dict[str, Any]) -> tuple[str, ...]:
-    target = "" if named.at_least is None else f"≥ {named.at_least:g} ×"
-    if named.at_least is not None:
-        target += " (met)" if entry["ratio"] >= named.at_least else " (**not met**)"
-    return f"`{named.name}`", _number(entry), target, named.says
+    rate = entry.get("detail", {}).get("events_per_s")
+    return f"`{named.name}`", _number(entry), named.target(entry), named.says + (f", {rate:,} events/s" if rate else "")
 
 
 def _number(entry: dict[str, Any]) -> str:

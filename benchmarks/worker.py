@@ -66,15 +66,15 @@ async def deployed(bootstrap: str, name: str, **settings: Any) -> AsyncIterator[
 
 
 @contextlib.asynccontextmanager
-async def ready_worker(deployment: Deployment) -> AsyncIterator[Program]:
-    """The worker, once /readyz says so. Raises ProgramFailed where it does not."""
+async def ready_worker(deployment: Deployment, within_s: float = _READY_S) -> AsyncIterator[Program]:
+    """The worker, once /readyz says so. Raises ProgramFailed where it does not in time."""
     async with running(COMMAND, deployment.log, deployment.environment()) as program:
-        await _ready(deployment, program)
+        await _ready(deployment, program, within_s)
         yield program
 
 
-async def _ready(deployment: Deployment, program: Program) -> None:
-    deadline = time.monotonic() + _READY_S
+async def _ready(deployment: Deployment, program: Program, within_s: float) -> None:
+    deadline = time.monotonic() + within_s
     async with aiohttp.ClientSession() as session:
         while time.monotonic() < deadline and not program.ended:
             with contextlib.suppress(aiohttp.ClientError):

@@ -44,6 +44,13 @@ def workload(
             yield workflow, value.replace(key, workflow).replace(before, after, 1)
 
 
+def named(events: int) -> str:
+    """250000 -> 250k, 1000000 -> 1m."""
+    if events % 1_000_000 == 0:
+        return f"{events // 1_000_000}m"
+    return f"{events // 1000}k" if events % 1000 == 0 else str(events)
+
+
 def source_topic(name: str, partitions: int) -> Topic:
     """A topic of the product's own kind."""
     return replace(WORKFLOW_EVENTS, name=name, partitions=partitions)

@@ -5,6 +5,8 @@ Faust commits a source offset only behind an acknowledged changelog record: dura
 
 from __future__ import annotations
 
+import os
+import time
 from typing import Any
 
 import faust
@@ -19,6 +21,7 @@ def create(job: Job) -> faust.App:
     reduce = reducer(settings.pop("rows"))
     table_options = settings.pop("table_options")
     buffered = settings.pop("producer.buffer.max_messages")
+    announce = settings.pop("announce", False)
     app = faust.App(
         job.group,
         broker=f"kafka://{job.bootstrap}",
@@ -59,10 +62,29 @@ def create(job: Job) -> faust.App:
                 else:
                     table[row] = content
 
+    if announce:
+        _announce_recovery(app, table)
     # Not a setting, but 100 pending changelog records are few, and a full buffer logs a warning for every event.
     app.producer.buffer.max_messages = buffered
     app.agent(source, name="materialise")(materialise)
     return app
+
+
+def _announce_recovery(app: faust.App, table: Any) -> None:
+    """Say when partitions were assigned and when the table had them back."""
+
+    async def assigned(*_: Any, **__: Any) -> None:
+        _say("assigned")
+
+    async def recovered() -> None:
+        _say("recovered")
+
+    app.on_partitions_assigned.connect(assigned, weak=False)
+    table.on_recover(recovered)
+
+
+def _say(what: str) -> None:
+    os.write(1, f"bench {what} {time.time()}\n".encode())  # Faust makes log lines of what is printed
 
 
 def main() -> None:

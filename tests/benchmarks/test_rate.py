@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.latency import percentile
-from benchmarks.memory import at_marks, named
+from benchmarks.memory import at_marks
 from benchmarks.rate import NotMeasurable, Sample, advances, enough, rate
+from benchmarks.workload import named
 
 
 def seen(*commits: tuple[float, int]) -> list[Sample]:
