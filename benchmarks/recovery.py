@@ -171,7 +171,10 @@ async def _copy(bootstrap: str, source: str, target: str, partitions: int) -> in
     """Every committed record, to the same partition, in order; answers with how many."""
     tps = [TopicPartition(source, number) for number in range(partitions)]
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap, isolation_level="read_committed", max_partition_fetch_bytes=4 << 20
+        bootstrap_servers=bootstrap,
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=4 << 20,
     )
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, linger_ms=5)
     await consumer.start()
@@ -180,7 +183,8 @@ async def _copy(bootstrap: str, source: str, target: str, partitions: int) -> in
     try:
         consumer.assign(tps)
         ends = await consumer.end_offsets(tps)
-        await consumer.seek_to_beginning(*tps)
+        for tp, start in (await consumer.beginning_offsets(tps)).items():
+            consumer.seek(tp, start)
         while any([await consumer.position(tp) < ends[tp] for tp in tps]):
             sent = []
             found = await consumer.getmany(timeout_ms=200, max_records=_COPIED_AT_A_TIME)

@@ -66,7 +66,7 @@ def materialise_command(
 @app.command(name="latency")
 def latency_command(
     *,
-    rate: int = 500,
+    rate: int = 2000,
     seconds: float = 60.0,
     guarantees: tuple[str, ...] = ("exactly_once", "at_least_once"),
     out: Path = RESULTS,

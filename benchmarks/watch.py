@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +35,23 @@ def busy_seconds() -> float:
         int, Path("/proc/stat").read_text("ascii").splitlines()[0].split()[1:]
     )
     return (user + nice + system + irq + softirq) / _TICKS
+
+
+class Shares:
+    """Who spends the machine's processors from here on: the named processes, which must live, ourselves, the others."""
+
+    def __init__(self, **pids: int) -> None:
+        self._pids = pids
+        self._at, self._before = time.monotonic(), self._spent()
+
+    def cores(self) -> dict[str, float]:
+        """Cores each has kept busy since: by name, `benchmark` (ourselves), `others` (0 on an idle one)."""
+        now, seconds = self._spent(), max(1e-9, time.monotonic() - self._at)
+        return {name: round(max(0.0, now[name] - self._before[name]) / seconds, 2) for name in now}
+
+    def _spent(self) -> dict[str, float]:
+        known = {name: cpu_seconds(pid) for name, pid in self._pids.items()} | {"benchmark": sum(os.times()[:2])}
+        return known | {"others": busy_seconds() - sum(known.values())}
 
 
 class Watch:
