@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -24,9 +24,9 @@ class Cluster:
 
 
 @contextlib.asynccontextmanager
-async def cluster(heap_mb: int = 1024) -> AsyncIterator[Cluster]:
-    """An embedded broker with a temporary data directory."""
-    async with EmbeddedBroker(heap_mb=heap_mb) as broker:
+async def cluster(heap_mb: int = 1024, properties: Mapping[str, str] | None = None) -> AsyncIterator[Cluster]:
+    """An embedded broker with a temporary data directory, and `properties` of its own."""
+    async with EmbeddedBroker(heap_mb=heap_mb, properties=properties) as broker:
         admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap)
         await admin.start()
         try:

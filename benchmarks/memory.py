@@ -1,22 +1,83 @@
-"""Resident memory of a real worker process while it folds a backlog of 1-KB events at full speed.
+"""Resident memory of a real worker process while it folds a backlog at full speed, however long the backlog.
 
-Read from /proc when the group's committed offsets pass each mark: everything counts, RocksDB's cache and memtables
-(REPLAYER_ROCKSDB_MEMORY_MB) and the batches in flight included. Not measured: queries meanwhile, more than one worker.
+Read from /proc four times a second: everything counts, RocksDB's cache and memtables (REPLAYER_ROCKSDB_MEMORY_MB) and
+the batches in flight included. The slope is that of a straight line through all samples behind the warm-up; it lies
+within the noise where the line rises by less than the samples scatter about it (two standard deviations).
+
+The feed keeps a little ahead of the worker and has the broker delete what was folded; the changelog may lose its head
+too, once the worker has started (nobody recovers from it here). So the disk holds RocksDB, and little else.
+
+Not measured: queries meanwhile, more than one worker, rebalances.
 """
 
 from __future__ import annotations
 
-from benchmarks.cluster import cluster
+import asyncio
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.admin.records_to_delete import RecordsToDelete
+
+from benchmarks.cluster import Cluster, cluster
 from benchmarks.progress import Progress
 from benchmarks.rate import Sample
 from benchmarks.results import Figure, Results
-from benchmarks.watch import Watch
-from benchmarks.worker import deployed, ready_worker
+from benchmarks.watch import Shares, Watch
+from benchmarks.worker import Deployment, deployed, ready_worker
 from benchmarks.workload import ACTIVE, PER_WORKFLOW, fill, named, workload
 from replayer.core import sizes
+from replayer.core.sizes import Size
+from replayer.flows.tables import TIMELINES
+from topics.catalogue import changelog
+
+#: Share of the events behind which the line begins: caches and memtables are full then.
+WARM_UP = 0.2
+_PORTION, _AHEAD = 50_000, 200_000
+_KEPT_BYTES = 128 << 20  # of each partition of the changelog
+_PROPERTIES = {
+    "log.segment.bytes": str(32 << 20),
+    "log.segment.delete.delay.ms": "1000",
+    "log.retention.check.interval.ms": "2000",
+}
+_POINTS = 60
 
 
-def at_marks(samples: list[Sample], marks: tuple[int, ...]) -> dict[int, int]:
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A least-squares line: MB per 10^6 events, and how far the samples scatter about it (one standard deviation, MB).
+
+    `rise`: what it comes to between the first and the last sample, MB.
+    """
+
+    slope: float
+    scatter: float
+    rise: float
+
+    @property
+    def over_noise(self) -> float:
+        """The rise, up or down, over two standard deviations: at most 1 where memory is flat."""
+        return abs(self.rise) / max(2 * self.scatter, 1e-9)
+
+
+def line(points: Sequence[tuple[float, float]]) -> Line:
+    """Through (millions of events, MB). Raises ValueError with fewer than three points or all at one place."""
+    if len(points) < 3:
+        raise ValueError("a line needs three points")
+    x_mean = math.fsum(x for x, _ in points) / len(points)
+    y_mean = math.fsum(y for _, y in points) / len(points)
+    spread = math.fsum((x - x_mean) ** 2 for x, _ in points)
+    if spread == 0:
+        raise ValueError("all points are at one place")
+    slope = math.fsum((x - x_mean) * (y - y_mean) for x, y in points) / spread
+    left = math.fsum((y - y_mean - slope * (x - x_mean)) ** 2 for x, y in points)
+    xs = [x for x, _ in points]
+    return Line(slope, math.sqrt(left / (len(points) - 2)), slope * (max(xs) - min(xs)))
+
+
+def at_marks(samples: Sequence[Sample], marks: Sequence[int]) -> dict[int, int]:
     """Resident bytes at the first sample at or behind each mark that was reached."""
     found = {}
     for mark in marks:
@@ -26,23 +87,99 @@ def at_marks(samples: list[Sample], marks: tuple[int, ...]) -> dict[int, int]:
     return found
 
 
-async def memory(events: int, results: Results, progress: Progress) -> None:
-    """Record the resident set after a quarter, half and all of `events`."""
-    topic, marks = sizes.topic("1KB"), (events // 4, events // 2, events)
-    async with cluster() as broker, deployed(broker.bootstrap, "memory") as deployment:
-        partitions = deployment.settings.partitions
-        with progress.counting(f"writing {events:,} events", events) as moved:
-            await fill(broker.bootstrap, topic, partitions, workload("1KB", events), moved)
-        async with ready_worker(deployment) as program:
-            watch = Watch(broker, deployment.settings.app_id, topic, partitions)
-            with progress.waiting(f"memory: folding {events:,} events"):
-                await watch.follow(program.pid, lambda seen: bool(seen) and seen[-1].committed >= events)
-    found = at_marks(watch.samples, marks)
+def thinned(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
+    """At most `most` of them, evenly, the last one among them."""
+    step = max(1, math.ceil(len(points) / most))
+    return list(points[::-1][::step][::-1])
+
+
+async def memory(events: int, size: Size, results: Results, progress: Progress) -> None:
+    """Record the slope over `events`, and the resident set at a few marks."""
+    topic = sizes.topic(size)
+    async with (
+        cluster(properties=_PROPERTIES) as broker,
+        deployed(broker.bootstrap, "memory") as deployment,
+        ready_worker(deployment) as program,
+    ):
+        await _let_the_changelog_go(broker, deployment)
+        shares = Shares(broker=broker.pid, worker=program.pid)
+        watch = Watch(broker, deployment.settings.app_id, topic, deployment.settings.partitions, poll_s=0.25)
+        with progress.counting(f"memory: folding {events:,} events", events) as moved:
+            feeding = asyncio.create_task(_feed(broker, deployment, topic, size, events, watch, moved))
+            try:
+                await watch.follow(
+                    program.pid, lambda seen: feeding.done() and bool(seen) and seen[-1].committed >= events
+                )
+            finally:
+                feeding.cancel()
+        await asyncio.gather(feeding)
+        cores = shares.cores()
+        disk_mb = await asyncio.to_thread(_size_mb, deployment)
+    seen = watch.samples
+    points = [(sample.committed / 1e6, sample.rss / 2**20) for sample in seen]
+    fitted = line([point for point in points if point[0] >= WARM_UP * events / 1e6])
+    seconds = seen[-1].at - seen[0].at
     detail = {
-        "peak_rss_mb": round(max(sample.rss for sample in watch.samples) / 2**20),
+        "peak_rss_mb": round(max(rss for _, rss in points)),
         "rocksdb_memory_mb": deployment.settings.rocksdb_memory_mb,
-        "workload": f"1KB events, {ACTIVE:,} workflows in turn with {PER_WORKFLOW} events each",
+        "rocksdb_disk_mb": disk_mb,
+        "events": events,
+        "seconds": round(seconds),
+        "cores": cores,
+        "disturbed_cores": cores["others"],
+        "workload": f"{size} events, {ACTIVE:,} workflows in turn with {PER_WORKFLOW} events each",
     }
-    for mark, rss in found.items():
+    slope = {
+        **detail,
+        "warm_up_events": round(WARM_UP * events),
+        "scatter_mb": round(fitted.scatter, 2),
+        "rise_mb": round(fitted.rise, 2),
+        "samples": [[round(x, 3), round(y)] for x, y in thinned(points, _POINTS)],
+    }
+    progress.say(
+        f"memory: {fitted.slope:+.2f} MB per 10⁶ events, {fitted.rise:+.1f} MB in all, scatter "
+        f"{fitted.scatter:.1f} MB; {events / seconds:,.0f} events/s; RocksDB holds {disk_mb:,} MB"
+    )
+    results.record(
+        Figure("memory.slope_mb_per_1m", fitted.slope, "MB", slope),
+        Figure("memory.rise_over_noise", fitted.over_noise, "x", {"of": "rise / two standard deviations"}),
+    )
+    for mark, rss in at_marks(seen, sorted({min(1_000_000, events), events // 2, events})).items():
         progress.say(f"memory: {rss / 2**20:.0f} MB after {mark:,} events")
         results.record(Figure(f"memory.rss_mb_after_{named(mark)}", rss / 2**20, "MB", detail))
+
+
+async def _let_the_changelog_go(broker: Cluster, deployment: Deployment) -> None:
+    """Nobody recovers here: have the broker delete the changelog's head, which would come to 10 GB."""
+    topic = changelog(deployment.settings.app_id, TIMELINES, deployment.settings.partitions)
+    changed = {**topic.config(), "cleanup.policy": "compact,delete", "retention.bytes": str(_KEPT_BYTES)}
+    await broker.admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic.name, configs=changed)])
+
+
+async def _feed(
+    broker: Cluster,
+    deployment: Deployment,
+    topic: str,
+    size: Size,
+    events: int,
+    watch: Watch,
+    moved: Callable[[int], None],
+) -> None:
+    """Write in portions, at most _AHEAD of the worker; what it has folded is deleted."""
+    told, written, partitions = workload(size, events), 0, deployment.settings.partitions
+    while written < events:
+        if written - (watch.samples[-1].committed if watch.samples else 0) > _AHEAD:
+            await asyncio.sleep(0.1)
+            continue
+        portion = min(_PORTION, events - written)
+        await fill(broker.bootstrap, topic, partitions, islice(told, portion), moved)
+        written += portion
+        # The record before the position stays: an assignment would read it again.
+        folded = {tp: RecordsToDelete(offset - 1) for tp, offset in watch.positions.items() if offset > 1}
+        if folded:
+            await broker.admin.delete_records(folded)
+
+
+def _size_mb(deployment: Deployment) -> int:
+    files = (path for path in deployment.settings.data_dir.rglob("*") if path.is_file())
+    return sum(path.stat().st_size for path in files) >> 20

@@ -72,6 +72,10 @@ NAMED = (
     Named("latency.p99_ms", "exactly once: the same, 99th percentile", at_most=200.0, under=_RATE),
     Named("latency.p50_ms_at_least_once", "at least once: the same, median"),
     Named("latency.p99_ms_at_least_once", "at least once: the same, 99th percentile", at_most=100.0, under=_RATE),
+    Named(
+        "memory.slope_mb_per_1m", "resident memory of a worker behind the warm-up, MB more per 10⁶ events", signed=True
+    ),
+    Named("memory.rise_over_noise", "its rise over the whole run, over twice what the samples scatter", at_most=1.0),
     Named("memory.rss_mb_after_1m", "resident memory of a worker after 1,000,000 events"),
 )
 """In the order of the report."""
@@ -83,6 +87,8 @@ AWAITED: frozenset[str] = frozenset(
         "recovery.us_per_row_1m",
         "recovery.us_per_row_10m",
         "recovery.growth",
+        "memory.slope_mb_per_1m",
+        "memory.rise_over_noise",
     }
 ) | frozenset(
     f"materialise.vs_kafka_streams_{kept}{suffix}"

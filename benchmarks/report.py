@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,8 @@ def render(recorded: Recorded) -> str:
     if series:
         rows = [(f"`{name}`", _number(entry)) for name, entry in series.items()]
         parts += ["## Memory\n", _table(("figure", ""), rows)]
+        if samples := recorded.get("memory.slope_mb_per_1m", {}).get("detail", {}).get("samples"):
+            parts.append(_memory_line(samples, recorded["memory.slope_mb_per_1m"]["detail"]))
     parts += ["## How each was made\n", _provenance(recorded)]
     return "\n".join(parts)
 
@@ -111,6 +113,25 @@ def _rates(rates: Recorded) -> str:
         *settings,
     )
     return "\n".join(parts) + "\n"
+
+
+def _memory_line(samples: Sequence[tuple[float, float]], detail: dict[str, Any]) -> str:
+    resident = [mb for _, mb in samples]
+    return (
+        f"Resident memory over {detail['events']:,} events, {min(resident):,.0f} to {max(resident):,.0f} MB:\n\n"
+        f"    {sparkline(resident)}\n\n"
+        f"Behind the first {detail['warm_up_events']:,} events a line through all samples changes by "
+        f"{detail['rise_mb']:+g} MB to the end; the samples scatter about it by {detail['scatter_mb']:g} MB.\n"
+    )
+
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """One bar for each value, from the least to the greatest."""
+    least, step = min(values), (max(values) - min(values)) / (len(_BARS) - 1)
+    return "".join(_BARS[round((value - least) / step) if step else 0] for value in values)
 
 
 def _settings(settings: dict[str, Any]) -> str:

@@ -57,10 +57,12 @@ class Shares:
 class Watch:
     """The committed offsets of one group on one topic, and who spends the machine's processor time meanwhile."""
 
-    def __init__(self, broker: Cluster, group: str, topic: str, partitions: int) -> None:
+    def __init__(self, broker: Cluster, group: str, topic: str, partitions: int, poll_s: float = POLL_S) -> None:
         self._broker_pid, self._admin, self._group = broker.pid, broker.admin, group
         self._tps = [TopicPartition(topic, partition) for partition in range(partitions)]
         self._coordinator: int | None = None
+        self._poll_s = poll_s
+        self.positions: dict[TopicPartition, int] = {}  # committed offsets as of the last poll
         self.samples: list[Sample] = []
 
     async def committed(self) -> int:
@@ -72,7 +74,8 @@ class Watch:
         except KafkaError:
             self._coordinator = None
             return 0
-        return sum(max(0, position.offset) for position in found.values())
+        self.positions = {tp: max(0, position.offset) for tp, position in found.items()}
+        return sum(self.positions.values())
 
     async def follow(self, pid: int, enough: Callable[[list[Sample]], bool]) -> None:
         """Poll until `enough` says so. Raises FileNotFoundError where the process is gone."""
@@ -84,4 +87,4 @@ class Watch:
             contender, broker, own = cpu_seconds(pid), cpu_seconds(self._broker_pid), sum(os.times()[:2])
             strangers = busy_seconds() - contender - broker - own
             self.samples.append(Sample(loop.time(), committed, contender, resident_bytes(pid), broker, strangers))
-            await asyncio.sleep(max(0.0, POLL_S - (loop.time() - began)))
+            await asyncio.sleep(max(0.0, self._poll_s - (loop.time() - began)))
