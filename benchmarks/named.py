@@ -72,6 +72,14 @@ NAMED = (
     Named("latency.p99_ms", "exactly once: the same, 99th percentile", at_most=200.0, under=_RATE),
     Named("latency.p50_ms_at_least_once", "at least once: the same, median"),
     Named("latency.p99_ms_at_least_once", "at least once: the same, 99th percentile", at_most=100.0, under=_RATE),
+    Named("scaling.two_workers", "two workers against one, both beside the broker on the same cores"),
+    Named(
+        "hot.flatness", "one workflow of 10⁶ events: an event's cost in the last tenth, over the second", at_most=1.2
+    ),
+    Named("hot.page_ms_start", "its timeline over HTTP: a page of 50 at the start, median"),
+    Named("hot.page_ms_middle", "the same in the middle"),
+    Named("hot.page_ms_end", "the same at the end"),
+    Named("hot.page_growth", "the slowest of them, over the same of a workflow with 200 events", at_most=1.5),
     Named(
         "memory.slope_mb_per_1m", "resident memory of a worker behind the warm-up, MB more per 10⁶ events", signed=True
     ),
@@ -87,6 +95,12 @@ AWAITED: frozenset[str] = frozenset(
         "recovery.us_per_row_1m",
         "recovery.us_per_row_10m",
         "recovery.growth",
+        "scaling.two_workers",
+        "hot.flatness",
+        "hot.page_ms_start",
+        "hot.page_ms_middle",
+        "hot.page_ms_end",
+        "hot.page_growth",
         "memory.slope_mb_per_1m",
         "memory.rise_over_noise",
     }

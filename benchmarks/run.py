@@ -13,12 +13,14 @@ import cyclopts
 import uvloop
 
 from benchmarks import report
+from benchmarks.hot import hot
 from benchmarks.latency import latency
 from benchmarks.materialise import CONTENDERS, Plan, materialise
 from benchmarks.memory import memory
 from benchmarks.progress import Progress
 from benchmarks.recovery import recovery
 from benchmarks.results import RESULTS, Results
+from benchmarks.scaling import scaling
 from benchmarks.workload import SIZES
 from replayer.core.sizes import Size
 
@@ -113,6 +115,34 @@ def recovery_command(
         out: where the figures are merged into.
     """
     _perform(out, lambda results, progress: recovery(rows, size, rounds, faust, results, progress))
+
+
+@app.command(name="scaling")
+def scaling_command(
+    *, events: int = 1_500_000, size: Size = "1KB", seconds: float = 15.0, rounds: int = 3, out: Path = RESULTS
+) -> None:
+    """Two workers against one.
+
+    Args:
+        events: in the log.
+        size: of the events, 1KB or 200B.
+        seconds: measured in each run, behind a warm-up of eight.
+        rounds: of both, in alternating order; the median counts.
+        out: where the figures are merged into.
+    """
+    _perform(out, lambda results, progress: scaling(events, size, seconds, rounds, results, progress))
+
+
+@app.command(name="hot")
+def hot_command(*, events: int = 1_000_000, size: Size = "1KB", out: Path = RESULTS) -> None:
+    """One workflow with all the events: the cost of each as they grow many, and of a page.
+
+    Args:
+        events: of the workflow.
+        size: of the events, 1KB or 200B.
+        out: where the figures are merged into.
+    """
+    _perform(out, lambda results, progress: hot(events, size, results, progress))
 
 
 @app.default

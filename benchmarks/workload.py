@@ -24,7 +24,7 @@ SIZES: tuple[Size, ...] = ("1KB", "200B")
 ACTIVE = 1000
 PER_WORKFLOW = 20
 START_US = 1_760_000_000_000_000
-_STEP_US = 1000
+STEP_US = 1000
 _BATCH_BYTES = 500_000
 _CHUNK = 5000
 
@@ -36,7 +36,7 @@ def workload(
     per_wave = active * per_workflow
     for wave in range(-(-count // per_wave)):
         first = wave * per_wave
-        told = events(size, min(per_wave, count - first), workflows=active, start_us=START_US + first * _STEP_US)
+        told = events(size, min(per_wave, count - first), workflows=active, start_us=START_US + first * STEP_US)
         for number, (key, value) in enumerate(told):
             # The generator's ids, counted on over the waves; a test holds the two formats together.
             workflow = b"w%07d" % (wave * active + number % active)
