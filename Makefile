@@ -9,7 +9,7 @@ QUIET  := $(shell test -t 2 || echo --quiet)
 SEEDS  ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak check lint types arrows manifests bench peers readme lock clean
+.PHONY: help install demo test soak check lint types arrows manifests bench bench-check peers readme lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -50,8 +50,11 @@ arrows: $(READY) ## who may import whom
 manifests: $(READY) ## k8s manifests and Dockerfile, offline
 	@$(BIN)/python -m pytest -q tests/k8s
 
-bench: $(READY) $(PEERS) ## materialisation against its peers, latency, memory; writes benchmarks/results.json and RESULTS.md
+bench: $(READY) $(PEERS) ## every figure and its peers, about an hour and a half on 2 cores; writes benchmarks/results.json and RESULTS.md
 	@$(BIN)/python -m benchmarks.run
+
+bench-check: $(READY) $(PEERS) ## a small run, about six minutes: fails where a ratio is a third below benchmarks/results.json
+	@$(BIN)/python -m benchmarks.check
 
 peers: $(PEERS) ## what `make bench` compares with, in an environment of its own (benchmarks/peers.txt)
 

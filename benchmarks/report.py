@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.named import NAMED, Named
 from benchmarks.process import ROOT
+from benchmarks.profile_worker import STAGES
 from benchmarks.results import Recorded, load
 
 REPORT = ROOT / "benchmarks" / "RESULTS.md"
@@ -72,6 +73,14 @@ def render(recorded: Recorded) -> str:
         parts += ["## Memory\n", _table(("figure", ""), rows)]
         if samples := recorded.get("memory.slope_mb_per_1m", {}).get("detail", {}).get("samples"):
             parts.append(_memory_line(samples, recorded["memory.slope_mb_per_1m"]["detail"]))
+    if profiles := {name: entry for name, entry in recorded.items() if name.startswith("profile.us_per_event.")}:
+        parts += ["## Where an event's processor time goes in a running worker\n", _profile(profiles)]
+    for entry in (entry for name, entry in recorded.items() if name.startswith("profile.stages_us.")):
+        stages, workload = entry["detail"]["stages"], entry["detail"]["workload"]
+        parts += [
+            f"The stages by themselves, without Kafka, {workload}:\n",
+            _table(("per event", "µs (rows: number, bytes)"), [(name, f"{us:g}") for name, us in stages.items()]),
+        ]
     parts += ["## How each was made\n", _provenance(recorded)]
     return "\n".join(parts)
 
@@ -123,6 +132,18 @@ def _memory_line(samples: Sequence[tuple[float, float]], detail: dict[str, Any])
         f"Behind the first {detail['warm_up_events']:,} events a line through all samples changes by "
         f"{detail['rise_mb']:+g} MB to the end; the samples scatter about it by {detail['scatter_mb']:g} MB.\n"
     )
+
+
+def _profile(profiles: Recorded) -> str:
+    """A column for each profile, a row for each stage, in µs per event."""
+    details = [entry["detail"] for entry in profiles.values()]
+    header = ("µs per event", *(f"{d['guarantee'].replace('_', ' ')}, {d['workload']}" for d in details))
+    rows = [(says, *(f"{detail['us_per_event'][stage]:.1f}" for detail in details)) for stage, says in STAGES.items()]
+    rows.append(("events/s, events a step", *(f"{d['events_per_s']:,}, {d['events_per_step']:,}" for d in details)))
+    rows.append(
+        ("cores kept busy", *(", ".join(f"{name} {busy:g}" for name, busy in d["cores"].items()) for d in details))
+    )
+    return _table(header, rows)
 
 
 _BARS = "▁▂▃▄▅▆▇█"
