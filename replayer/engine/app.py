@@ -56,6 +56,7 @@ def create_app(config: EngineConfig, engine: Engine) -> EngineApp:
         stream_recovery_delay=0.0,
         consumer_max_fetch_size=config.batch_max_bytes,  # so that one fetch may fill a step
         consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=int(config.metadata_max_age_s * 1000),
         broker_session_timeout=config.session_timeout_s,
         broker_heartbeat_interval=config.heartbeat_interval_s,
         broker_rebalance_timeout=config.rebalance_timeout_s,

@@ -67,6 +67,7 @@ class EngineConfig:
     rebalance_timeout_s: float = 60.0
     transaction_timeout_s: float = 60.0
     commit_interval_s: float = 1.0  # at_least_once: how often source offsets are committed
+    metadata_max_age_s: float = 30.0  # how soon it is noticed that partitions were added to a topic
     standby_replicas: int = 0
     stop_grace_s: float = 20.0
     web: Mapping[str, Any] = field(default_factory=dict)  # Faust's web_* settings

@@ -127,6 +127,9 @@ class BatchConsumer(driver.Consumer):
         """From the consumer thread."""
         self._thread.join_again()
 
+    def partition_count(self, topic: str) -> int | None:
+        return self._thread.partition_count(topic)
+
     def group_error(self) -> str | None:
         return self._thread.group_error()
 

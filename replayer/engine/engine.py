@@ -21,6 +21,7 @@ from replayer.engine.config import EngineConfig, TableSpec
 from replayer.engine.consumer import BatchConsumer
 from replayer.engine.measures import Measures
 from replayer.engine.memory import RocksMemory
+from replayer.engine.partitions import added
 from replayer.engine.recovery import Changelogs
 from replayer.engine.rows import RocksRows, StateUnreadable
 from replayer.engine.schema import BatchSchema
@@ -194,6 +195,8 @@ class Engine:
                 f"The group does not go on with this worker ({error}). If its address or REPLAYER_INSTANCE_ID changed "
                 "or another process uses the same one, wait for the session time-out and start it again."
             )
+        if (sentence := added(self.specs.values(), self.changelog, self.consumer.partition_count)) is not None:
+            self.fail(sentence)
         for lane in self._assignment:
             lane.look()
         self.changelogs.look()

@@ -172,6 +172,12 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         """Up to which offset fetching has come; None before the first seek. From any thread."""
         return self._next.get(tp)
 
+    def partition_count(self, topic: str) -> int | None:
+        """How many partitions a topic has, as the broker said last; None where it is not known. From any thread."""
+        if self._consumer is None:
+            return None
+        return len(self._consumer._client.cluster.partitions_for_topic(topic) or ()) or None
+
     def group_error(self) -> str | None:
         """Why membership in the group has ended for good, None while it has not. From any thread.
 

@@ -141,6 +141,7 @@ def create(options: dict[str, Any]) -> Engine:
         batch_max_bytes=options.get("batch_max_bytes", 4 << 20),
         buffer_batches=4,
         commit_interval_s=0.2,
+        metadata_max_age_s=options.get("metadata_max_age_s", 30.0),
     )
     slow_s = options["slow_s"]  # per step
     freeze = Path(options["freeze"])

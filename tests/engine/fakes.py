@@ -74,6 +74,9 @@ class Cluster:
     def group_error(self):
         return None
 
+    def partition_count(self, topic):
+        return None
+
     def suspend_fetching(self, tp):
         self.suspended.add(tp)
 

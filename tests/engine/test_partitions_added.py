@@ -1,0 +1,27 @@
+"""Partitions added to a topic under running workers: they end and say what to do, and fold nothing wrong meanwhile."""
+
+from __future__ import annotations
+
+import pytest
+from aiokafka.admin import NewPartitions
+
+from tests.engine.workers import PARTITIONS, Field, admin
+
+MORE = PARTITIONS + 2
+
+
+@pytest.mark.parametrize("where", ["source", "changelog"])
+async def test_workers_end_and_name_the_topic(broker, unique, tmp_path, where):
+    async with Field(broker, unique("added"), tmp_path, metadata_max_age_s=1.0) as field:
+        workers = [field.worker("w1"), field.worker("w2")]
+        await field.send(200)
+        await field.all_counted()
+        topic = field.sources[1] if where == "source" else field.changelog
+        async with admin(broker) as client:
+            await client.create_partitions({topic: NewPartitions(MORE)})
+
+        for worker in workers:
+            assert await worker.ended() == 1
+            assert f"Topic {topic} has {MORE} partitions, and the topics it is read together with have" in worker.log
+            assert ("Copy its records, by key" in worker.log) is (where == "source")
+            assert "REPLAYER_APP_ID" in worker.log
