@@ -7,6 +7,7 @@ PEERS  := benchmarks/.venv-peers/.installed
 # pip and uv show their progress in a terminal; a log gets one line for each step instead.
 QUIET  := $(shell test -t 2 || echo --quiet)
 SEEDS  ?= 1
+MINUTES ?= 30
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test soak check lint types arrows manifests bench bench-check peers readme lock clean
@@ -33,8 +34,8 @@ demo: $(READY) ## broker, worker, investigator, a workload, one timeline, one in
 test: $(READY) ## the whole suite, real Kafka included
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
-soak: $(READY) ## every chaos recipe in each guarantee, about half an hour for one seed: make soak SEEDS="1 2"
-	@$(BIN)/python -m tests.chaos.soak --seeds $(SEEDS)
+soak: $(READY) ## every chaos recipe in each guarantee, half an hour or more for one seed: make soak SEEDS="1 2"
+	@$(BIN)/python -m tests.chaos.soak --minutes $(MINUTES) --seeds $(SEEDS)
 
 check: lint types arrows manifests test ## what a change must pass: ruff, mypy --strict, arrows, manifests, tests
 

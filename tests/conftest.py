@@ -61,12 +61,15 @@ def pytest_configure_node(node: Any) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """A file's tests stay in one process, and all that use the product's own topics on the run's broker in the same:
-    they count what is in them.
+    they count what is in them. A chaos run takes half a minute and shares nothing with the next one: each goes where
+    there is room.
     """
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):  # type: ignore[misc] # untyped
         def _split_scope(self, nodeid: str) -> str:
+            if nodeid.startswith("tests/chaos/"):
+                return nodeid
             own = nodeid.startswith(("tests/e2e/", "tests/cli/test_publishing.py"))
             return "the product's own topics" if own else str(super()._split_scope(nodeid))
 

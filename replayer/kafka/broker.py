@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -32,6 +32,7 @@ class EmbeddedBroker:
         protocol: security protocol of the clients' listener; its SASL/TLS details go into `properties`.
         client: security keyword arguments of an aiokafka client, for the readiness request.
         heap_mb: Java heap.
+        java_options: further options of the Java process.
         start_timeout_s: how long a start may take once the jars are there.
         progress: gets a line when something takes long.
 
@@ -47,6 +48,7 @@ class EmbeddedBroker:
         protocol: str = "PLAINTEXT",
         client: Mapping[str, Any] | None = None,
         heap_mb: int = 512,
+        java_options: Sequence[str] = (),
         start_timeout_s: float = 60.0,
         progress: jars.Progress = jars.to_stderr,
     ) -> None:
@@ -58,6 +60,7 @@ class EmbeddedBroker:
         self._protocol = protocol
         self._client = dict(client or {})
         self._heap_mb = heap_mb
+        self._further = tuple(java_options)
         self._start_timeout_s = start_timeout_s
         self._progress = progress
         self._process: subprocess.Popen[bytes] | None = None
@@ -196,6 +199,7 @@ class EmbeddedBroker:
             "-Djava.net.preferIPv4Stack=true",
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
             "-Dorg.slf4j.simpleLogger.showDateTime=true",
+            *self._further,
         ]
 
     def _write_config(self) -> Path:

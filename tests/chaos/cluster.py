@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +17,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, NonEmptyGroup
 
 from replayer.deployment import topics
+from replayer.engine.position import PREFIX, Position
 from replayer.kafka.admin import LogAdmin
 from replayer.kafka.broker import EmbeddedBroker
 from replayer.kafka.errors import LogError
@@ -42,6 +45,10 @@ SETTINGS: Mapping[str, str] = {
 }
 
 
+#: Java code that runs for half a minute is not worth compiling well.
+_SHORT_LIVED = ("-XX:TieredStopAtLevel=1",)
+
+
 class Cluster:
     """Use as `with`. `workers` are made here and started by `start`; what still lives at the end is killed.
 
@@ -61,7 +68,7 @@ class Cluster:
         properties: Mapping[str, str] | None = None,
     ) -> None:
         self.directory, self.guarantee = directory, guarantee
-        self.broker = EmbeddedBroker(data_dir=directory / "broker", properties=properties)
+        self.broker = EmbeddedBroker(data_dir=directory / "broker", properties=properties, java_options=_SHORT_LIVED)
         self._settings = {**SETTINGS, "GUARANTEE": guarantee, **(settings or {})}
         self._module, self._may_end, self._variables = module, may_end, dict(variables or {})
         self.roots: dict[str, Path] = {}  # of workers that have another disk: where their data directory is seen
@@ -155,11 +162,36 @@ class Cluster:
         """Where the source logs end."""
         return dict(self._ask(lambda admin: admin.end_offsets(_sources())))
 
-    def compacted(self) -> float:
-        """Which share of all that was ever appended to the changelog is not in it any more; markers count as gone."""
-        found = asyncio.run(logs.records(self.bootstrap, [CHANGELOG], PARTITIONS))
-        appended = sum(records[-1].offset + 1 for records in found.values() if records)
-        return 1 - sum(map(len, found.values())) / appended
+    def ends_of(self, topic: str) -> dict[TopicPartition, int]:
+        """Where the partitions of a topic end."""
+        tps = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+        return dict(self._ask(lambda admin: admin.end_offsets(tps)))
+
+    def copy_by_key(self, topic: str, partitions: int) -> dict[At, At]:
+        """Move the records of a topic that has so many partitions into one made anew with the usual number.
+
+        Those of a key stay in the order in which they were appended. Answers with where each was and where it is now.
+        """
+        found = asyncio.run(logs.records(self.bootstrap, [topic], partitions))
+        self.administer(lambda client: client.delete_topics([topic]))
+        self.create_topics()
+        return asyncio.run(logs.append(self.bootstrap, chain.from_iterable(found.values()), PARTITIONS))
+
+    def cleaned(self) -> dict[int, int]:
+        """Up to which offset the broker's cleaner has compacted each partition of the changelog."""
+        checkpoint = self.directory / "broker" / "log" / "cleaner-offset-checkpoint"
+        lines = checkpoint.read_text().splitlines() if checkpoint.exists() else []
+        entries = (line.split() for line in lines if line.startswith(f"{CHANGELOG} "))
+        return {int(partition): int(offset) for _, partition, offset in entries}
+
+    def positions(self) -> dict[TopicPartition, int]:
+        """How far the sources have been folded, as the changelog says: what a restart goes by in each guarantee."""
+        return {
+            TopicPartition(key[len(PREFIX) :].decode(), partition): Position.decode(value).next
+            for partition, table in self.rows().items()
+            for key, value in table.items()
+            if key.startswith(PREFIX)
+        }
 
     def committed(self) -> dict[TopicPartition, int]:
         """Committed offsets of the group."""
@@ -187,8 +219,11 @@ class Cluster:
             until(worker.ready, f"{worker.environment['REPLAYER_INSTANCE_ID']} ready\n{worker.tail()}")
 
     def stop(self) -> list[int]:
-        """SIGTERM to all that run; answers with their exit codes."""
-        return [worker.stop() for worker in self.running]
+        """SIGTERM to all that run, at once; answers with their exit codes."""
+        running = self.running
+        for worker in running:
+            worker.terminate()
+        return [worker.ended() for worker in running]
 
     # What it holds
 
@@ -218,9 +253,9 @@ class Cluster:
         until(ready, f"ready in the end\n{worker.tail()}")
 
     def _look_after_workers(self) -> None:
-        """Start again what has ended, as Kubernetes would, where a worker may end; it must have said why."""
+        """Start again what has ended by itself, as Kubernetes would, where a worker may; it must have said why."""
         for worker in self.workers:
-            if worker.exit_code:
+            if worker.exit_code and worker.exit_code != -signal.SIGKILL:
                 assert self._may_end, f"a worker has ended\n{worker.tail()}"
                 assert worker.exit_code == 1, worker.tail()
                 assert "the worker ends" in worker.log.read_text(), worker.tail()
@@ -247,8 +282,9 @@ class Cluster:
     def letters(self) -> list[tuple[At, str]]:
         return asyncio.run(logs.dead_letters(self.bootstrap, PARTITIONS))
 
-    def views_of(self, worker: Role) -> dict[Name, Seen]:
-        return asyncio.run(views.timelines(worker.url))
+    def views_of(self, workers: Sequence[Role]) -> list[dict[Name, Seen]]:
+        """What each of them says, asked side by side."""
+        return asyncio.run(views.of_all([worker.url for worker in workers]))
 
     def tails(self) -> str:
         return "\n".join(worker.tail() for worker in self.workers)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -57,7 +58,8 @@ class Feed:
         transaction: int | None = None,
     ) -> None:
         self.sent: list[Sent] = []
-        self._broker, self._emissions, self._route, self._rate = broker, emissions, route, rate
+        self.route = route
+        self._broker, self._emissions, self._rate = broker, emissions, rate
         self._transaction = transaction
         self._released, self._ended = 0, threading.Event()
         self._failure: BaseException | None = None
@@ -102,6 +104,16 @@ class Feed:
         self._ended.set()
         self._thread.join(30)
 
+    def write(self, path: Path) -> None:
+        """A line for each record as it was sent: what the broker said, where it went, what it was. No content."""
+        with path.open("w") as log:
+            for sent in self.sent:
+                emission, offset = sent.emission, "-" if sent.offset is None else sent.offset
+                log.write(
+                    f"{sent.fate.value} {emission.topic} {sent.partition} {offset} {emission.kind} "
+                    f"{emission.event_id or '-'}\n"
+                )
+
     def _raise(self) -> None:
         if self._failure is not None:
             raise self._failure
@@ -126,6 +138,7 @@ class Feed:
             max_request_size=2 << 20,
             request_timeout_ms=180_000,  # longer than any broker is away
             retry_backoff_ms=50,
+            metadata_max_age_ms=1_000,  # partitions may be added
             **more,
         )
 
@@ -170,12 +183,14 @@ class Feed:
             due += 1 / self._rate
             if (early := due - time.monotonic()) > 0.005:
                 await asyncio.sleep(early)
-            sent = Sent(emission, self._route(emission))
+            sent = Sent(emission, self.route(emission))
             self.sent.append(sent)
             yield sent
 
     async def _send(self, producer: AIOKafkaProducer, sent: Sent) -> asyncio.Future[Any]:
         emission = sent.emission
+        while sent.partition not in await producer.partitions_for(emission.topic):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)  # just added; aiokafka has no event for it
         answer: asyncio.Future[Any] = await producer.send(emission.topic, emission.value, emission.key, sent.partition)
 
         def answered(answer: asyncio.Future[Any]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import asyncio
+from collections.abc import Collection, Iterable
 from typing import Any
 
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 
 from replayer.kafka.admin import LogAdmin
+from replayer.kafka.partitioner import partition_of
 from replayer.kafka.reader import LogReader
 from tests.chaos.seen import At
 from topics import deadletter
@@ -33,6 +35,22 @@ async def table(broker: str, changelog: str, partitions: int) -> dict[int, dict[
         last = {record.key: record.value for record in found}
         rows[tp.partition] = {key: value for key, value in last.items() if value is not None}
     return rows
+
+
+async def append(broker: str, records: Iterable[Any], partitions: int) -> dict[At, At]:
+    """Produce these records again, by key, in the order of their times; answers with where each was and is."""
+    ordered = sorted(records, key=lambda record: (record.timestamp, record.partition, record.offset))
+    async with AIOKafkaProducer(
+        bootstrap_servers=broker, enable_idempotence=True, max_request_size=2 << 20
+    ) as producer:
+        sent = [
+            await producer.send(one.topic, one.value, one.key, partition_of(one.key, partitions)) for one in ordered
+        ]
+        places = await asyncio.gather(*sent)
+    return {
+        (one.topic, one.partition, one.offset): (place.topic, place.partition, place.offset)
+        for one, place in zip(ordered, places, strict=True)
+    }
 
 
 async def dead_letters(broker: str, partitions: int) -> list[tuple[At, str]]:

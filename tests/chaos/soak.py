@@ -1,19 +1,22 @@
-"""`make soak`: every recipe in each guarantee it promises something in, and the mutations, for each seed.
+"""`make soak`: every recipe in each guarantee, and the mutations, with each seed and for as long as it was told.
 
-A run that failed is played again by its name and seed: `python -m tests.chaos.soak --only "kill -9" --seeds 7`.
+A run that failed says the one command that plays it again: same events, same victims, same moments.
 """
 
 from __future__ import annotations
 
+import logging
+import shlex
 import sys
 import tempfile
-import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
+from time import monotonic
 from typing import Annotated
 
 import cyclopts
@@ -26,37 +29,7 @@ from tests.chaos.trial import run
 
 app = cyclopts.App(name="python -m tests.chaos.soak", help=__doc__)
 
-
-@app.default
-def soak(
-    *,
-    seeds: Annotated[list[int], cyclopts.Parameter(consume_multiple=True)] = [1],  # noqa: B006 - cyclopts reads it only
-    only: Annotated[list[str] | None, cyclopts.Parameter(consume_multiple=True)] = None,
-    guarantee: str | None = None,
-    keep: Path | None = None,
-) -> int:
-    """Run the recipes.
-
-    Args:
-        seeds: each gives other events, other victims, other moments.
-        only: names of recipes and mutations, in part.
-        guarantee: exactly_once or at_least_once; both where it is not given.
-        keep: a directory in which everything of each run stays, logs and data.
-    """
-    console, jobs = Console(), _jobs(seeds, only, guarantee)
-    table = Table("what", "guarantee", "seed", "seconds", "findings", title="Soak")
-    failed = False
-    for number, job in enumerate(jobs, 1):
-        said = f"[{number} of {len(jobs)}] {job.name}, {job.guarantee}, seed {job.seed} … "
-        console.print(said, end="", markup=False, highlight=False)
-        began = time.monotonic()
-        findings = _run(job, keep)
-        took = f"{time.monotonic() - began:.0f}"
-        console.print(f"{'ok' if not findings else f'{len(findings)} findings'} in {took} s")
-        table.add_row(job.name, job.guarantee, str(job.seed), took, "\n".join(findings[:5]) or "none")
-        failed = failed or bool(findings)
-    console.print(table)
-    return 1 if failed else 0
+_STRIDE = 1_000  # from a seed to those derived from it
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +41,101 @@ class Job:
     seed: int
     work: Callable[[Path], list[str]]
 
+    @property
+    def again(self) -> str:
+        """The command that plays it again."""
+        return (
+            f".venv/bin/python -m tests.chaos.soak --only {shlex.quote(self.name)} --guarantee {self.guarantee} "
+            f"--seeds {self.seed}"
+        )
 
-def _jobs(seeds: Sequence[int], only: Sequence[str] | None, guarantee: str | None) -> list[Job]:
-    jobs = []
-    for seed in seeds:
-        for recipe in RECIPES:
-            jobs += [Job(recipe.name, one, seed, partial(run, recipe, seed, one)) for one in recipe.expects]
-        jobs += [Job(one.name, "exactly_once", seed, partial(one.complaints, seed)) for one in MUTATIONS]
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A job, how long it took, and what was found."""
+
+    job: Job
+    seconds: float
+    findings: list[str]
+
+
+@app.default
+def soak(
+    *,
+    seeds: Annotated[list[int], cyclopts.Parameter(consume_multiple=True)] = [1],  # noqa: B006 - cyclopts reads it only
+    minutes: float = 0.0,
+    only: Annotated[list[str] | None, cyclopts.Parameter(consume_multiple=True)] = None,
+    guarantee: str | None = None,
+    keep: Path | None = None,
+) -> int:
+    """Run the recipes. Exit code 1 when anything was found.
+
+    Args:
+        seeds: each gives other events, other victims, other moments.
+        minutes: of each seed; where all recipes take less, they are run again with seeds derived from it.
+        only: names of recipes and mutations, whole or in part.
+        guarantee: exactly_once or at_least_once; both where it is not given.
+        keep: a directory in which everything of each run stays, logs and data.
+    """
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # brokers that are away are what this is about
+    console = Console()
+
+    def of_a_seed(seed: int) -> list[Job]:
+        return jobs(seed, only, guarantee)
+
+    ended = [one for seed in seeds for one in play(of_a_seed, seed, minutes * 60, console, keep)]
+    console.print(_table(ended))
+    failed = [one for one in ended if one.findings]
+    for one in failed:
+        console.print(f"again: {one.job.again}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{len(ended)} runs, {len(failed)} with findings", highlight=False)
+    return 1 if failed or not ended else 0
+
+
+def jobs(seed: int, only: Sequence[str] | None, guarantee: str | None) -> list[Job]:
+    """What is run with a seed. A name that is one whole is that one only."""
+    found = [
+        Job(recipe.name, one, seed, partial(run, recipe, seed, one)) for recipe in RECIPES for one in recipe.expects
+    ]
+    found += [Job(one.name, "exactly_once", seed, partial(one.complaints, seed)) for one in MUTATIONS]
+    names = {job.name for job in found}
     return [
         job
-        for job in jobs
-        if guarantee in (None, job.guarantee) and (only is None or any(part in job.name for part in only))
+        for job in found
+        if guarantee in (None, job.guarantee)
+        and (only is None or any(job.name == part or (part not in names and part in job.name) for part in only))
     ]
+
+
+def play(
+    jobs_of: Callable[[int], list[Job]], seed: int, at_least_s: float, console: Console, keep: Path | None
+) -> Iterator[Ended]:
+    """All jobs of a seed; then of those derived from it, one by one, until the time is over."""
+    began = monotonic()
+    for turn in count():
+        doing = jobs_of(seed + turn * _STRIDE)
+        for number, job in enumerate(doing, 1):
+            if turn and monotonic() - began >= at_least_s:
+                return
+            said = f"[{number} of {len(doing)}] {job.name}, {job.guarantee}, seed {job.seed}: "
+            console.print(said, end="", markup=False, highlight=False)
+            since = monotonic()
+            findings = _run(job, keep)
+            took = monotonic() - since
+            console.print(f"{'ok' if not findings else f'{len(findings)} findings'} in {took:.0f} s", highlight=False)
+            if findings:
+                console.print(f"again: {job.again}", markup=False, highlight=False, soft_wrap=True)
+            yield Ended(job, took, findings)
+        if not doing or monotonic() - began >= at_least_s:
+            return
+
+
+def _table(ended: Sequence[Ended]) -> Table:
+    table = Table("what", "guarantee", "seed", "seconds", "findings", title="Soak")
+    for one in ended:
+        job, found = one.job, "\n".join(one.findings[:5]) or "none"
+        table.add_row(job.name, job.guarantee, str(job.seed), f"{one.seconds:.0f}", found)
+    return table
 
 
 @contextmanager

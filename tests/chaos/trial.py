@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +11,10 @@ from pathlib import Path
 from replayer.core.faults import Emission
 from replayer.kafka.partitioner import partition_of
 from tests.chaos.checker import check
-from tests.chaos.cluster import APP, PARTITIONS, Cluster
+from tests.chaos.cluster import PARTITIONS, Cluster
 from tests.chaos.feed import Feed
 from tests.chaos.history import History
 from tests.chaos.mutants import pausing
-from tests.chaos.watch import OffsetWatch
 from tests.chaos.workload import Workload
 from tests.e2e.roles import Role, until
 
@@ -29,8 +28,9 @@ def by_key(emission: Emission) -> int:
 class Recipe:
     """A way to treat a cluster badly: `act` does it, while the feed goes on.
 
-    `expects`: what must hold, by guarantee; where a guarantee is not named, the recipe is not run in it. `raises`: the
-    records on which the fold of `module` is made to raise. `may_end`: workers are made to end by themselves.
+    `expects`: what must hold, by guarantee. `only_events`: the guarantees in which that is less than all of it (see
+    `check`). `raises`: the records on which the fold of `module` is made to raise. `may_end`: workers are made to end
+    by themselves.
     """
 
     name: str
@@ -39,13 +39,14 @@ class Recipe:
     workload: Callable[[int], Workload] = Workload
     workers: int = 2
     begin: int | None = None  # with how many of them; all
-    rate: float = 2_000.0
+    rate: float = 4_000.0
     patience_s: float = 120.0  # for what is left to fold at the end
     transaction: int | None = None
     route: Callable[[Emission], int] = by_key
     raises: Callable[[bytes | None], bool] = lambda _: False
     module: str = "replayer.cli"
     may_end: bool = False
+    only_events: Collection[str] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     properties: Mapping[str, str] = field(default_factory=dict)
 
@@ -56,7 +57,6 @@ class Trial:
 
     cluster: Cluster
     feed: Feed
-    watch: OffsetWatch
     dice: random.Random
     events: int
     beyond: ExitStack  # what must be there until all is checked
@@ -101,14 +101,16 @@ def run(recipe: Recipe, seed: int, guarantee: str, directory: Path) -> list[str]
         variables={pausing.VARIABLE: str(directory / "pause")},
         properties=recipe.properties,
     )
-    with ExitStack() as beyond, cluster, OffsetWatch(cluster.bootstrap, APP) as watch:
+    with ExitStack() as beyond, cluster:
         feed = Feed(cluster.bootstrap, workload.emissions(), recipe.route, recipe.rate, recipe.transaction)
         cluster.start(*cluster.workers[: recipe.begin])
         feed.start()
         try:
             dice, history = random.Random(seed), History(cluster.bootstrap)
-            recipe.act(Trial(cluster, feed, watch, dice, workload.events, beyond, history, directory / "pause"))
+            recipe.act(Trial(cluster, feed, dice, workload.events, beyond, history, directory / "pause"))
             feed.finish()
-            return [*cluster.quiet(recipe.patience_s), *check(cluster, feed.sent, watch, history, recipe.raises)]
+            late, only_events = cluster.quiet(recipe.patience_s), guarantee in recipe.only_events
+            return late + check(cluster, feed.sent, history, recipe.raises, only_events=only_events)
         finally:
             feed.stop()
+            feed.write(directory / "feed.log")

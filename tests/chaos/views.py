@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
@@ -28,6 +29,11 @@ async def timelines(url: str) -> dict[Name, Seen]:
 
         heads = [head for tenant in TENANTS for head in await _all(session, "/v1/workflows", tenant=tenant)]
         return dict(await asyncio.gather(*(one(head) for head in heads)))
+
+
+async def of_all(urls: Sequence[str]) -> list[dict[Name, Seen]]:
+    """The same of several workers."""
+    return await asyncio.gather(*(timelines(url) for url in urls))
 
 
 def _at(position: dict[str, Any]) -> tuple[str, int, int]:

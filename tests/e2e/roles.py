@@ -46,6 +46,11 @@ class Role:
     began_at: int = 0  # in its log
 
     @property
+    def instance(self) -> str:
+        """Its name among those of its role."""
+        return self.environment["REPLAYER_INSTANCE_ID"]
+
+    @property
     def url(self) -> str:
         return f"http://{HOST}:{self.environment['REPLAYER_WEB_PORT']}"
 
@@ -104,10 +109,17 @@ class Role:
 
     def metrics(self, name: str, **labels: str) -> list[float]:
         """The values of these samples in /metrics, of whatever other labels."""
+        return [sample.value for sample in self._samples(name, labels)]
+
+    def labels(self, name: str, **labels: str) -> list[dict[str, str]]:
+        """The labels of these samples in /metrics."""
+        return [sample.labels for sample in self._samples(name, labels)]
+
+    def _samples(self, name: str, labels: dict[str, str]) -> list[Any]:
         with urllib.request.urlopen(self.url + "/metrics", timeout=20) as response:
             families = text_string_to_metric_families(response.read().decode())
             samples = [sample for family in families for sample in family.samples if sample.name == name]
-        return [sample.value for sample in samples if labels.items() <= sample.labels.items()]
+        return [sample for sample in samples if labels.items() <= sample.labels.items()]
 
     def kill(self) -> None:
         """kill -9."""
@@ -130,11 +142,20 @@ class Role:
         if self.process is not None:
             self.process.send_signal(signal.SIGCONT)
 
-    def stop(self, timeout_s: float = 60.0) -> int:
-        """SIGTERM; answers with the exit code."""
+    def terminate(self) -> None:
+        """SIGTERM."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
+
+    def ended(self, timeout_s: float = 60.0) -> int:
+        """The exit code, once it has ended."""
+        assert self.process is not None
         return self.process.wait(timeout_s)
+
+    def stop(self, timeout_s: float = 60.0) -> int:
+        """SIGTERM; answers with the exit code."""
+        self.terminate()
+        return self.ended(timeout_s)
 
 
 def environment(broker: str, app_id: str, data_dir: Path, **settings: str) -> dict[str, str]:

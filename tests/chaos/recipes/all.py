@@ -27,5 +27,6 @@ RECIPES: tuple[Recipe, ...] = (
     logs.COMPACT,
     logs.NO_LETTERS,
     logs.RECREATE,
+    logs.ADD,
     logs.OUTLIVE,
 )

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import time
 import zlib
+from dataclasses import replace
 
+from aiokafka import TopicPartition
+from aiokafka.admin import NewPartitions
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from replayer.core.faults import Emission
+from replayer.kafka.partitioner import partition_of
 from tests.chaos.cluster import CHANGELOG, PARTITIONS
 from tests.chaos.feed import Fate
-from tests.chaos.recipes.processes import EXACT, kill
+from tests.chaos.recipes.processes import EXACT, kill, overtaken
+from tests.chaos.seen import At
 from tests.chaos.trial import Recipe, Trial, by_key
-from tests.e2e.roles import Role, until
+from tests.chaos.workload import ORDINARY, Workload
+from tests.e2e.roles import until
 from topics.catalogue import DEAD_LETTERS, TOOL_EVENTS
 
 _RETENTION_S = 7.0
@@ -26,10 +32,10 @@ def _expire(trial: Trial) -> None:
             worker.kill()
         trial.feed.settle()
         trial.history.keep()  # the oracle must know what had been folded
-        committed, ends = cluster.committed(), cluster.ends()
+        folded, ends = cluster.positions(), cluster.ends()
         doomed = {tp: offset for tp, offset in ends.items() if (tp.partition + number) % 2 and offset > 0}
         for tp, end in doomed.items():
-            trial.history.expired |= {(*tp, offset) for offset in range(committed.get(tp, 0), end)}
+            trial.history.expired |= {(*tp, offset) for offset in range(folded.get(tp, 0), end)}
         requests = {tp: RecordsToDelete(end) for tp, end in doomed.items()}
         cluster.administer(lambda client, wanted=requests: client.delete_records(wanted))
         cluster.start(*cluster.workers)
@@ -62,18 +68,40 @@ def _compact(trial: Trial) -> None:
         min_compaction_lag_ms="0",
     )
     kill(trial)
-    trial.feed.finish()
-    until(lambda: cluster.compacted() > 0.05, "the changelog is compacted")  # most rows are written once
+    trial.feed.reach(trial.events)
+    overtaken(trial)
+    until(lambda: len(cluster.cleaned()) == PARTITIONS, "the changelog is compacted")
+    ends = cluster.ends_of(CHANGELOG)
+    assert all(cluster.cleaned()[tp.partition] > end // 2 for tp, end in ends.items()), (cluster.cleaned(), ends)
 
 
 def _bury_nowhere(trial: Trial) -> None:
-    """Dead letters find no broker that takes them, while poison arrives."""
+    """Dead letters find no broker that takes them, while poison arrives: nothing behind it is committed."""
     cluster = trial.cluster
     for _ in trial.strikes(3):
         cluster.configure(DEAD_LETTERS.name, min_insync_replicas="2")
-        time.sleep(4)
         trial.feed.settle()
+        waiting: set[At] = set()
+        until(lambda found=waiting: _unburied(trial, found), "poison that waits")  # type: ignore[misc] # a default
+        time.sleep(_NOWHERE_S)
+        committed, buried = cluster.committed(), {at for at, _ in cluster.letters()}
+        assert not waiting & buried, "the topic was there all the time"
+        passed = [
+            sent.at
+            for sent in trial.feed.sent
+            if sent.emission.kind == "poison" and sent.at is not None and sent.at not in buried
+            if sent.at[2] < committed.get(TopicPartition(*sent.at[:2]), 0)
+        ]
+        assert not passed, f"committed past poison that is nowhere: {passed[:5]}"
         cluster.configure(DEAD_LETTERS.name)
+
+
+def _unburied(trial: Trial, found: set[At]) -> bool:
+    """Collect what the broker has acked that must be buried and is not."""
+    buried = {at for at, _ in trial.cluster.letters()}
+    poison = (sent.at for sent in trial.feed.sent if sent.emission.kind == "poison" and sent.at is not None)
+    found.update(at for at in poison if at not in buried)
+    return bool(found)
 
 
 def _outlive(trial: Trial) -> None:
@@ -94,28 +122,49 @@ def _recreate(trial: Trial) -> None:
     for sent in trial.feed.sent:
         if sent.emission.topic == topic:
             sent.fate, sent.offset = Fate.FAILED, None  # it is in no log any more
-    trial.watch.forget()
     cluster.create_topics()
     trial.feed.reach(trial.events * 3 // 4)
     trial.feed.settle()
-    for worker in cluster.workers:
-        _refuses(worker)
-        worker.start()
-    for worker in cluster.workers:
-        _refuses(worker)
+    _all_refuse(trial, "If it was recreated on purpose")
     cluster.start_over()
     trial.history.anew = True
-    trial.watch.forget()
     cluster.start(*cluster.workers)
 
 
-def _refuses(worker: Role) -> None:
-    until(lambda: not worker.running, f"it ends\n{worker.tail()}")
-    assert worker.exit_code == 1, worker.tail()
-    assert "If it was recreated on purpose" in worker.since_start(), worker.tail()
+def _all_refuse(trial: Trial, why: str) -> None:
+    """They end by themselves and say why; started again they do the same."""
+    for again in (False, True):
+        for worker in trial.cluster.workers:
+            if again:
+                worker.start()
+        for worker in trial.cluster.workers:
+            until(lambda one=worker: not one.running, f"it ends\n{worker.tail()}")  # type: ignore[misc] # a default
+            assert worker.exit_code == 1, worker.tail()
+            assert why in worker.since_start(), worker.tail()
+
+
+def _add(trial: Trial) -> None:
+    """Partitions are added to a source, and its producer uses them. Workers end; somebody does what they say."""
+    cluster, feed, topic = trial.cluster, trial.feed, TOOL_EVENTS.name
+    feed.reach(trial.events // 3)
+    cluster.administer(lambda client: client.create_partitions({topic: NewPartitions(_MORE)}))
+    feed.route = lambda one: partition_of(one.key, _MORE) if one.topic == topic else by_key(one)
+    feed.reach(trial.events * 2 // 3)
+    _all_refuse(trial, f"Topic {topic} has {_MORE} partitions")
+    feed.settle()
+    feed.route = by_key
+    moved = cluster.copy_by_key(topic, _MORE)
+    for sent in feed.sent:
+        if sent.emission.topic == topic and sent.at is not None:
+            _, sent.partition, sent.offset = moved[sent.at]
+    cluster.start_over()
+    trial.history.anew = True
+    cluster.start(*cluster.workers)
 
 
 _TRANSACTION_S = 2.0
+_NOWHERE_S = 4.0
+_MORE = PARTITIONS + 2
 
 TRANSACTIONS = Recipe("transactional producers", kill, EXACT, transaction=40)
 EXPIRE = Recipe("records deleted below the position", _expire, EXACT)
@@ -126,12 +175,21 @@ OUTDATE = Recipe(
 COMPACT = Recipe(
     "changelog compacted, then a cold start", _compact, EXACT, properties={"log.cleaner.backoff.ms": "500"}
 )
-NO_LETTERS = Recipe("dead-letter topic unavailable", _bury_nowhere, EXACT)
+NO_LETTERS = Recipe(
+    "dead-letter topic unavailable",
+    _bury_nowhere,
+    EXACT,
+    workload=lambda seed: Workload(seed, faults=replace(ORDINARY, poison=0.01)),
+)
+ADD = Recipe("partitions added while running", _add, EXACT)
 RECREATE = Recipe("source topic deleted and recreated", _recreate, EXACT)
 OUTLIVE = Recipe(
     "a transaction outlives its time-out",
     _outlive,
-    {"exactly_once": "every event once: a new producer, and the step is folded again"},
+    {
+        "exactly_once": "every event once: a new producer, and the step is folded again",
+        "at_least_once": "every event once: there is no transaction, and the step goes on where it stood still",
+    },
     workers=1,
     module="tests.chaos.mutants.mid_transaction",
     settings={"TRANSACTION_TIMEOUT_S": str(_TRANSACTION_S), "SESSION_TIMEOUT_S": "30", "HEARTBEAT_INTERVAL_S": "3"},

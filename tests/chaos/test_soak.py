@@ -1,0 +1,62 @@
+"""The soak itself: what it runs, for how long, and what it says when something is found."""
+
+from __future__ import annotations
+
+import io
+import shlex
+
+from rich.console import Console
+
+from tests.chaos import soak
+from tests.chaos.recipes.all import RECIPES
+from tests.chaos.soak import Job, jobs, play
+
+
+def played(seconds, work=lambda _: []):
+    said = io.StringIO()
+    of_a_seed = lambda seed: [Job(name, "exactly_once", seed, work) for name in ("one", "two")]  # noqa: E731
+    ended = list(play(of_a_seed, 7, seconds, Console(file=said, width=200), None))
+    return ended, said.getvalue()
+
+
+def test_every_recipe_says_what_it_expects_in_each_guarantee():
+    assert all(set(recipe.expects) == {"exactly_once", "at_least_once"} for recipe in RECIPES)
+    assert len(jobs(1, None, None)) > 2 * len(RECIPES)
+
+
+def test_a_seed_is_played_once_where_no_time_is_asked_for():
+    ended, said = played(0.0)
+    assert [(one.job.name, one.job.seed) for one in ended] == [("one", 7), ("two", 7)]
+    assert "[2 of 2] two, exactly_once, seed 7: ok in 0 s" in said
+    assert "again" not in said
+
+
+def test_derived_seeds_follow_until_the_time_is_over(monkeypatch):
+    clock = iter(range(1_000))
+    monkeypatch.setattr(soak, "monotonic", lambda: float(next(clock)))
+    ended, _ = played(15.0)
+    assert [one.job.seed for one in ended] == [7, 7, 1_007, 1_007, 2_007]
+
+
+def test_what_fails_says_how_it_is_played_again():
+    def burst(_):
+        raise OSError("no disk\nand more")
+
+    ended, said = played(0.0, burst)
+    assert [one.findings for one in ended] == [["OSError: no disk"]] * 2
+    assert "1 findings in 0 s\nagain: .venv/bin/python -m tests.chaos.soak --only one" in said
+
+
+def test_the_command_names_one_run():
+    for job in jobs(3, None, None):
+        words = shlex.split(job.again)
+        only, guarantee, seed = (words[words.index(name) + 1] for name in ("--only", "--guarantee", "--seeds"))
+        (found,) = jobs(int(seed), [only], guarantee)
+        assert (found.name, found.guarantee, found.seed) == (job.name, job.guarantee, job.seed)
+
+
+def test_part_of_a_name_is_enough():
+    assert {job.name for job in jobs(1, ["broker"], "exactly_once")} == {
+        "broker killed and restarted",
+        "broker stopped for 60 s",
+    }
