@@ -25,7 +25,7 @@ from replayer.settings import Settings
 from tests.chaos import logs, views
 from tests.chaos.seen import At, Name, Seen
 from tests.e2e.roles import Role, environment, until
-from topics.catalogue import SOURCES, Topic
+from topics.catalogue import DEAD_LETTERS, SOURCES, Topic
 
 APP = "chaos"
 PARTITIONS = 4
@@ -71,6 +71,7 @@ class Cluster:
         self.broker = EmbeddedBroker(data_dir=directory / "broker", properties=properties, java_options=_SHORT_LIVED)
         self._settings = {**SETTINGS, "GUARANTEE": guarantee, **(settings or {})}
         self._module, self._may_end, self._variables = module, may_end, dict(variables or {})
+        self._lost_letters: list[tuple[At, str]] = []
         self.roots: dict[str, Path] = {}  # of workers that have another disk: where their data directory is seen
         self.workers: list[Role] = [self.worker(f"w{number}") for number in range(1, workers + 1)]
 
@@ -129,7 +130,7 @@ class Cluster:
 
     def data_of(self, worker: Role) -> Path:
         """Where a worker keeps its local state."""
-        name = worker.environment["REPLAYER_INSTANCE_ID"]
+        name = worker.instance
         return self.roots.get(name, self.directory / "data" / APP / name)
 
     def administer(self, act: Callable[[AIOKafkaAdminClient], Awaitable[Any]]) -> Any:
@@ -216,7 +217,7 @@ class Cluster:
 
     def await_ready(self, *workers: Role) -> None:
         for worker in workers:
-            until(worker.ready, f"{worker.environment['REPLAYER_INSTANCE_ID']} ready\n{worker.tail()}")
+            until(worker.ready, f"{worker.instance} ready", worker.tail)
 
     def stop(self) -> list[int]:
         """SIGTERM to all that run, at once; answers with their exit codes."""
@@ -243,14 +244,14 @@ class Cluster:
             time.sleep(0.2)
         return lagging
 
-    def revive(self, worker: Role) -> None:
-        """Wait until it is ready, however often it ends meanwhile."""
+    def revive(self, *workers: Role) -> None:
+        """Wait until they are ready, however often one ends meanwhile."""
 
         def ready() -> bool:
             self._look_after_workers()
-            return worker.get("/readyz")[0] == 200
+            return all(worker.get("/readyz")[0] == 200 for worker in workers)
 
-        until(ready, f"ready in the end\n{worker.tail()}")
+        until(ready, "ready in the end", self.tails)
 
     def _look_after_workers(self) -> None:
         """Start again what has ended by itself, as Kubernetes would, where a worker may; it must have said why."""
@@ -280,7 +281,14 @@ class Cluster:
         return asyncio.run(logs.table(self.bootstrap, CHANGELOG, PARTITIONS))
 
     def letters(self) -> list[tuple[At, str]]:
-        return asyncio.run(logs.dead_letters(self.bootstrap, PARTITIONS))
+        """All dead letters there have been."""
+        there = DEAD_LETTERS.name in self._ask(lambda admin: admin.partitions([DEAD_LETTERS.name]))
+        return self._lost_letters + (asyncio.run(logs.dead_letters(self.bootstrap, PARTITIONS)) if there else [])
+
+    def lose_letters(self) -> None:
+        """Delete the topic of dead letters, for now. What it held counts on."""
+        self._lost_letters = self.letters()
+        self.administer(lambda client: client.delete_topics([DEAD_LETTERS.name]))
 
     def views_of(self, workers: Sequence[Role]) -> list[dict[Name, Seen]]:
         """What each of them says, asked side by side."""

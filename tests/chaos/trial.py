@@ -64,9 +64,10 @@ class Trial:
     asked: Path  # the file that asks a worker to stop at its pause point (tests/chaos/mutants)
 
     def strikes(self, count: int) -> Iterator[int]:
-        """So many times in the middle of the load: records are under way before, during and after each."""
+        """So many times in the middle of the load: who runs is ready, and records are under way."""
         share = self.events // (count + 1)
         for number in range(count):
+            self.cluster.revive(*self.cluster.running)
             self.feed.reach(number * share + share // 2)
             self.feed.release((number + 1) * share)
             yield number

@@ -23,10 +23,11 @@ from replayer.kafka.ports import free_port
 HOST = "127.0.0.1"
 
 
-def until(condition: Callable[[], bool], what: str, timeout_s: float = 120.0) -> None:
+def until(condition: Callable[[], bool], what: str, told: Callable[[], str] = str, *, timeout_s: float = 120.0) -> None:
+    """Wait for the condition; where it does not come, say what did not, and what is `told` then."""
     deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {what}"
+        assert time.monotonic() < deadline, f"not within {timeout_s:.0f} s: {what}\n{told()}"
         time.sleep(0.05)
 
 
@@ -147,7 +148,7 @@ class Role:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
 
-    def ended(self, timeout_s: float = 60.0) -> int:
+    def ended(self, timeout_s: float = 120.0) -> int:
         """The exit code, once it has ended."""
         assert self.process is not None
         return self.process.wait(timeout_s)

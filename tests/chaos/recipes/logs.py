@@ -15,11 +15,10 @@ from replayer.kafka.partitioner import partition_of
 from tests.chaos.cluster import CHANGELOG, PARTITIONS
 from tests.chaos.feed import Fate
 from tests.chaos.recipes.processes import EXACT, kill, overtaken
-from tests.chaos.seen import At
 from tests.chaos.trial import Recipe, Trial, by_key
 from tests.chaos.workload import ORDINARY, Workload
 from tests.e2e.roles import until
-from topics.catalogue import DEAD_LETTERS, TOOL_EVENTS
+from topics.catalogue import TOOL_EVENTS
 
 _RETENTION_S = 7.0
 
@@ -76,32 +75,22 @@ def _compact(trial: Trial) -> None:
 
 
 def _bury_nowhere(trial: Trial) -> None:
-    """Dead letters find no broker that takes them, while poison arrives: nothing behind it is committed."""
-    cluster = trial.cluster
-    for _ in trial.strikes(3):
-        cluster.configure(DEAD_LETTERS.name, min_insync_replicas="2")
-        trial.feed.settle()
-        waiting: set[At] = set()
-        until(lambda found=waiting: _unburied(trial, found), "poison that waits")  # type: ignore[misc] # a default
+    """Dead letters have no topic to go to, while poison arrives: nothing behind it is committed."""
+    cluster, feed = trial.cluster, trial.feed
+    for number in range(1, 4):
+        feed.reach(number * trial.events // 4)
+        overtaken(trial)
+        cluster.lose_letters()
+        feed.reach(len(feed.sent) + trial.events // 8)
+        feed.settle()
         time.sleep(_NOWHERE_S)
         committed, buried = cluster.committed(), {at for at, _ in cluster.letters()}
-        assert not waiting & buried, "the topic was there all the time"
-        passed = [
-            sent.at
-            for sent in trial.feed.sent
-            if sent.emission.kind == "poison" and sent.at is not None and sent.at not in buried
-            if sent.at[2] < committed.get(TopicPartition(*sent.at[:2]), 0)
-        ]
+        acked = (sent.at for sent in feed.sent if sent.emission.kind == "poison" and sent.at is not None)
+        waiting = [at for at in acked if at not in buried]
+        passed = [at for at in waiting if at[2] < committed.get(TopicPartition(*at[:2]), 0)]
+        assert waiting, "no poison arrived"
         assert not passed, f"committed past poison that is nowhere: {passed[:5]}"
-        cluster.configure(DEAD_LETTERS.name)
-
-
-def _unburied(trial: Trial, found: set[At]) -> bool:
-    """Collect what the broker has acked that must be buried and is not."""
-    buried = {at for at, _ in trial.cluster.letters()}
-    poison = (sent.at for sent in trial.feed.sent if sent.emission.kind == "poison" and sent.at is not None)
-    found.update(at for at in poison if at not in buried)
-    return bool(found)
+        cluster.create_topics()
 
 
 def _outlive(trial: Trial) -> None:
@@ -138,7 +127,7 @@ def _all_refuse(trial: Trial, why: str) -> None:
             if again:
                 worker.start()
         for worker in trial.cluster.workers:
-            until(lambda one=worker: not one.running, f"it ends\n{worker.tail()}")  # type: ignore[misc] # a default
+            worker.ended()
             assert worker.exit_code == 1, worker.tail()
             assert why in worker.since_start(), worker.tail()
 
