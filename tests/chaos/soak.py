@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 import shlex
+import shutil
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -75,7 +75,8 @@ def soak(
         minutes: of each seed; where all recipes take less, they are run again with seeds derived from it.
         only: names of recipes and mutations, whole or in part.
         guarantee: exactly_once or at_least_once; both where it is not given.
-        keep: a directory in which everything of each run stays, logs and data.
+        keep: a directory for logs and data; those of runs with findings stay there. The system's own for what is
+            temporary where it is not given.
     """
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # brokers that are away are what this is about
     console = Console()
@@ -120,11 +121,12 @@ def play(
             said = f"[{number} of {len(doing)}] {job.name}, {job.guarantee}, seed {job.seed}: "
             console.print(said, end="", markup=False, highlight=False)
             since = monotonic()
-            findings = _run(job, keep)
+            findings, left = _run(job, keep)
             took = monotonic() - since
             console.print(f"{'ok' if not findings else f'{len(findings)} findings'} in {took:.0f} s", highlight=False)
             if findings:
-                console.print(f"again: {job.again}", markup=False, highlight=False, soft_wrap=True)
+                for line in (*findings[:5], f"logs: {left}", f"again: {job.again}"):
+                    console.print(line, markup=False, highlight=False, soft_wrap=True)
             yield Ended(job, took, findings)
         if not doing or monotonic() - began >= at_least_s:
             return
@@ -138,23 +140,19 @@ def _table(ended: Sequence[Ended]) -> Table:
     return table
 
 
-@contextmanager
-def _directory(keep: Path | None) -> Iterator[Path]:
+def _run(job: Job, keep: Path | None) -> tuple[list[str], Path]:
+    """Its findings, and where its logs and data are; there is nothing any more where it found nothing."""
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
-        yield Path(tempfile.mkdtemp(prefix="run-", dir=keep))
-        return
-    with tempfile.TemporaryDirectory(prefix="replayer-soak-") as directory:
-        yield Path(directory)
-
-
-def _run(job: Job, keep: Path | None) -> list[str]:
-    with _directory(keep) as directory:
-        try:
-            return job.work(directory)
-        except Exception as failure:  # noqa: BLE001 - whatever went wrong is a finding, and the others go on
-            traceback.print_exc()
-            return [f"{type(failure).__name__}: {str(failure).partition(chr(10))[0][:300]}"]
+    directory = Path(tempfile.mkdtemp(prefix="replayer-soak-", dir=keep))
+    try:
+        findings = job.work(directory)
+    except Exception as failure:  # noqa: BLE001 - whatever went wrong is a finding, and the others go on
+        traceback.print_exc()
+        findings = [f"{type(failure).__name__}: {str(failure).partition(chr(10))[0][:300]}"]
+    if not findings:
+        shutil.rmtree(directory, ignore_errors=True)
+    return findings, directory
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ from tests.chaos.recipes.all import RECIPES
 from tests.chaos.soak import Job, jobs, play
 
 
-def played(seconds, work=lambda _: []):
+def played(keep, seconds, work=lambda _: []):
     said = io.StringIO()
     of_a_seed = lambda seed: [Job(name, "exactly_once", seed, work) for name in ("one", "two")]  # noqa: E731
-    ended = list(play(of_a_seed, 7, seconds, Console(file=said, width=200), None))
+    ended = list(play(of_a_seed, 7, seconds, Console(file=said, width=200), keep))
     return ended, said.getvalue()
 
 
@@ -24,27 +24,30 @@ def test_every_recipe_says_what_it_expects_in_each_guarantee():
     assert len(jobs(1, None, None)) > 2 * len(RECIPES)
 
 
-def test_a_seed_is_played_once_where_no_time_is_asked_for():
-    ended, said = played(0.0)
+def test_a_seed_is_played_once_where_no_time_is_asked_for(tmp_path):
+    ended, said = played(tmp_path, 0.0)
     assert [(one.job.name, one.job.seed) for one in ended] == [("one", 7), ("two", 7)]
     assert "[2 of 2] two, exactly_once, seed 7: ok in 0 s" in said
     assert "again" not in said
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_derived_seeds_follow_until_the_time_is_over(monkeypatch):
+def test_derived_seeds_follow_until_the_time_is_over(monkeypatch, tmp_path):
     clock = iter(range(1_000))
     monkeypatch.setattr(soak, "monotonic", lambda: float(next(clock)))
-    ended, _ = played(15.0)
+    ended, _ = played(tmp_path, 15.0)
     assert [one.job.seed for one in ended] == [7, 7, 1_007, 1_007, 2_007]
 
 
-def test_what_fails_says_how_it_is_played_again():
+def test_what_fails_says_how_it_is_played_again(tmp_path):
     def burst(_):
         raise OSError("no disk\nand more")
 
-    ended, said = played(0.0, burst)
+    ended, said = played(tmp_path, 0.0, burst)
     assert [one.findings for one in ended] == [["OSError: no disk"]] * 2
-    assert "1 findings in 0 s\nagain: .venv/bin/python -m tests.chaos.soak --only one" in said
+    assert "1 findings in 0 s\nOSError: no disk\nlogs: " in said
+    assert "\nagain: .venv/bin/python -m tests.chaos.soak --only one" in said
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_the_command_names_one_run():
