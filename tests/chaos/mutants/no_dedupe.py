@@ -10,6 +10,6 @@ from replayer.engine.producer import LaneProducer
 from tests.chaos.mutants import sound
 
 if __name__ == "__main__":
-    timeline._Batch._first_of_its_kind = lambda *_: True  # type: ignore[method-assign] # the mutation
+    timeline._Batch._first_of_its_kind = lambda *_: 0  # type: ignore[method-assign] # the mutation
     LaneProducer.publish = sound.publish  # type: ignore[method-assign] # its pause point
     sys.exit(main())
