@@ -20,11 +20,11 @@ from replayer.engine.outbox import GivenUp, LaneLost, Outbox
 from replayer.engine.position import Position, position_key
 from replayer.engine.rows import StateClosed, StateUnreadable
 from replayer.engine.step import Step
+from replayer.engine.store import PAUSE_S, BatchStore
 from replayer.logs import spoken
 
 if TYPE_CHECKING:
     from replayer.engine.engine import Engine
-    from replayer.engine.store import BatchStore
 
 log = structlog.get_logger(__name__)
 
@@ -231,7 +231,9 @@ class Lane:
         durable_at = time.perf_counter()
         self._check_database()
         if last is not None:
-            self._store.write(self.partition, folded.stored, last)
+            for _ in self._store.writing(self.partition, folded.stored, last):
+                await asyncio.sleep(PAUSE_S)
+                self._check_database()
         self._positions.update(positions)
         self._engine.committable(self.partition, step.offsets)
         self._engine.metrics.step(

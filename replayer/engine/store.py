@@ -6,7 +6,7 @@ import gc
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,7 +30,7 @@ ALIVE_KEY = b"__replayer\0alive"
 #: RocksDB's words for a write that would have to wait; how long it is tried again, and how often.
 _STALLS = "Write stall"
 _STALL_S = 30.0
-_PAUSE_S = 0.01
+PAUSE_S = 0.01
 
 #: RocksDB's words for a database that is open already: in another process | in this one.
 _IN_USE = re.compile("While lock file|lock hold by current process")
@@ -123,9 +123,15 @@ class BatchStore(Store):
 
         Only into a database that is open: a new one would have this step for all of its rows. Raises StateUnusable.
         """
+        _patiently(self.writing(partition, rows, changelog_offset))
+
+    def writing(
+        self, partition: int, rows: Sequence[tuple[bytes, bytes | None]], changelog_offset: int
+    ) -> Iterator[None]:
+        """`write`, for those that have others to think of: at each `yield` RocksDB has no room for it yet."""
         if partition not in self._dbs:
             raise StateUnusable(f"The database {self.partition_path(partition)} was closed under its writer.")
-        self._write(partition, lambda: self._batch(rows, changelog_offset))
+        return self._writing(partition, lambda: self._batch(rows, changelog_offset))
 
     def _batch(self, rows: Iterable[tuple[bytes, bytes | None]], changelog_offset: int) -> Any:
         batch = rocksdict.WriteBatch(raw_mode=True)
@@ -139,13 +145,13 @@ class BatchStore(Store):
         put(ALIVE_KEY, _now())
         return batch
 
-    def _write(self, partition: int, batch: Callable[[], Any]) -> None:
-        """`batch` makes it anew: one that was refused is used up."""
+    def _writing(self, partition: int, batch: Callable[[], Any]) -> Iterator[None]:
+        """`batch` makes it anew: one that was refused is used up. A worker that ends waits for no room."""
         db, deadline = self._db_for_partition(partition), time.monotonic() + _STALL_S
         while (refused := _refused(db, batch())) is not None:
-            if _STALLS not in str(refused) or time.monotonic() > deadline:
+            if _STALLS not in str(refused) or time.monotonic() > deadline or self.engine.failure is not None:
                 raise self._unwritten(partition, refused) from refused
-            time.sleep(_PAUSE_S)  # flushes and compactions are behind: RocksDB itself would have us wait here
+            yield  # flushes and compactions are behind: RocksDB itself would have us wait here
 
     def _unwritten(self, partition: int, refused: Exception) -> StateUnusable:
         text, path = str(refused), self.partition_path(partition)
@@ -161,7 +167,7 @@ class BatchStore(Store):
         """Note that these partitions still follow their changelogs (idle ones are not written otherwise)."""
         for partition, db in list(self._dbs.items()):
             if partition in partitions:
-                self._write(partition, _alive)
+                _patiently(self._writing(partition, _alive))
                 self._flush_now_and_then(partition, db)
 
     def _flush_now_and_then(self, partition: int, db: Any) -> None:
@@ -190,7 +196,7 @@ class BatchStore(Store):
         rows = [(record.key, record.value) for record in batch.records if record.offset > applied]
         implied = self.engine.specs[self.table.name].implied
         stored = rows if implied is None else [*implied(rows), *rows]
-        self._write(batch.partition, lambda: self._batch(stored, batch.after - 1))
+        _patiently(self._writing(batch.partition, lambda: self._batch(stored, batch.after - 1)))
         self.engine.metrics.recovered(self.table.name, len(rows))
         return True
 
@@ -237,6 +243,11 @@ class BatchStore(Store):
     def open_partition(self, partition: int) -> Any | None:
         """The database if it is open here; never opens one."""
         return self._dbs.get(partition)
+
+
+def _patiently(writing: Iterator[None]) -> None:
+    for _ in writing:
+        time.sleep(PAUSE_S)
 
 
 def _now() -> bytes:

@@ -106,6 +106,37 @@ async def test_partitions_are_folded_side_by_side(tmp_path, monkeypatch):
     await asyncio.gather(other.close(1.0), stuck.close(0.01))
 
 
+class Full:
+    """A database that has room for rows only when told so."""
+
+    def __init__(self, db):
+        self._db, self.room, self.refused = db, False, 0
+
+    def write(self, batch):
+        if not self.room:
+            self.refused += 1
+            raise Exception("Result incomplete: Write stall")
+        self._db.write(batch)
+
+    def __getattr__(self, name):
+        return getattr(self._db, name)
+
+
+async def test_a_partition_that_waits_for_its_disk_keeps_nobody_waiting(tmp_path, monkeypatch):
+    stage = Stage(tmp_path, monkeypatch, {A: log_of(3, "a")})
+    stage.recover()
+    full = stage.store._dbs[0] = Full(stage.store._dbs[0])
+    monkeypatch.setattr(stage, "recover", lambda: None)
+    lane = await stage.open()
+    for batch in stage.cluster.fetch(A):
+        lane.deliver(batch)
+    await until(lambda: full.refused > 2, what="refused, and others had their turn between")
+    full.room = True
+    await until(stage.done)
+    await lane.close(1.0)
+    stage.assert_exact()
+
+
 async def test_no_clock_stands_between_an_event_and_its_row(tmp_path, monkeypatch):
     """Alone, an event waits for its transaction and for nothing else: what is timed is only how long that may take."""
     stage, timers = Stage(tmp_path, monkeypatch, {A: log_of(2, "a")}), []

@@ -281,6 +281,16 @@ def test_a_database_that_takes_no_writes_is_not_waited_for_without_end(store, mo
         store.touch({0})
 
 
+def test_a_worker_that_ends_waits_for_no_room(store, monkeypatch):
+    """Each of its lanes would wait in turn, and the process would outlive its grace."""
+    monkeypatch.setitem(store._dbs, 0, Stalled())
+    writing = store.writing(0, [(b"a", b"1")], 1)
+    next(writing)
+    store.engine.failure = "another partition's disk is full, too"
+    with pytest.raises(StateUnusable, match="cannot be written"):
+        next(writing)
+
+
 def test_a_write_that_would_have_to_wait_is_made_when_there_is_room(engine, monkeypatch):
     """Memtables of 64 KiB, filled faster than they are flushed."""
     usual, pauses = engine.memory.options, []
