@@ -23,7 +23,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -37,7 +37,7 @@ from benchmarks.process import Program, ProgramFailed, python_of, running, tail
 from benchmarks.progress import Progress
 from benchmarks.results import Figure, Results
 from benchmarks.scrape import scraped, value
-from benchmarks.watch import Watch
+from benchmarks.watch import Shares, Watch, cpu_seconds
 from benchmarks.worker import Deployment, deployed, ready_worker
 from benchmarks.workload import fill, named, workload
 from replayer.core import sizes
@@ -65,8 +65,8 @@ async def recovery(
     costs: dict[int, float] = {}
     async with cluster() as broker, deployed(broker.bootstrap, "recovery", log_level="INFO") as deployment:
         events = workload(size, 10**9)
-        await _recover(deployment)  # the group's first member ever joins in another way than one that returns
-        empty = [(await _recover(deployment))[0] for _ in range(max(3, rounds))]
+        await _recover(broker, deployment)  # the group's first member ever joins in another way than one that returns
+        empty = [(await _recover(broker, deployment)).seconds for _ in range(max(3, rounds))]
         progress.say(f"recovery of nothing: {', '.join(f'{one:.2f}' for one in empty)} s")
         folded, there, ratio = 0, 0, _ROWS_PER_EVENT
         for wanted in sorted(rows):
@@ -74,8 +74,8 @@ async def recovery(
             await _grow(broker, deployment, size, islice(events, more), folded, more, progress)
             folded += more
             with progress.waiting(f"recovery of about {wanted:,} rows"):
-                runs = [await _recover(deployment) for _ in range(rounds if wanted <= 1_000_000 else 1)]
-            took, there = [seconds for seconds, _ in runs], runs[-1][1]
+                runs = [await _recover(broker, deployment) for _ in range(rounds if wanted <= 1_000_000 else 1)]
+            took, there = [run.seconds for run in runs], runs[-1].rows
             ratio = there / folded
             costs[wanted] = per_row(took, empty, there)
             progress.say(f"recovery of {there:,} rows: {', '.join(f'{one:.2f}' for one in took)} s, "
@@ -85,6 +85,7 @@ async def recovery(
                 "recoveries_s": [round(one, 2) for one in took],
                 "of_nothing_s": [round(one, 2) for one in empty],
                 "events": folded,
+                "disturbed_cores": max(run.disturbed for run in runs),
                 "workload": f"{size} events, {deployment.settings.partitions} partitions",
             }
             results.record(Figure(f"recovery.us_per_row_{named(wanted)}", costs[wanted], "µs", detail))
@@ -113,15 +114,26 @@ async def _grow(
             await watch.follow(program.pid, lambda seen: bool(seen) and seen[-1].committed >= folded + more)
 
 
-async def _recover(deployment: Deployment) -> tuple[float, int]:
-    """Seconds from assignment to readiness of a worker without a data directory, and the rows it has read back."""
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """One recovery: seconds from assignment to readiness, rows read back, cores busy with what has no part in it."""
+
+    seconds: float
+    rows: int
+    disturbed: float
+
+
+async def _recover(broker: Cluster, deployment: Deployment) -> Recovered:
+    """Start the worker without a data directory, and end it when it is ready."""
     shutil.rmtree(deployment.settings.data_dir, ignore_errors=True)
     deployment.log.unlink(missing_ok=True)
-    async with ready_worker(deployment, within_s=_FOLDED_S):
-        metrics = await scraped(deployment.settings.url)
-    return between(deployment.log.read_text("utf-8"), "assigned", "ready"), int(
-        value(metrics, "replayer_recovered_rows_total", table=TIMELINES)
-    )
+    shares, began = Shares(broker=broker.pid), time.monotonic()
+    async with ready_worker(deployment, within_s=_FOLDED_S) as program:
+        worker = cpu_seconds(program.pid) / (time.monotonic() - began)
+        disturbed = shares.cores()["others"] - worker
+        rows = value(await scraped(deployment.settings.url), "replayer_recovered_rows_total", table=TIMELINES)
+    seconds = between(deployment.log.read_text("utf-8"), "assigned", "ready")
+    return Recovered(seconds, int(rows), round(max(0.0, disturbed), 2))
 
 
 def between(log: str, first: str, last: str) -> float:

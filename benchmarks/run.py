@@ -48,7 +48,7 @@ def materialise_command(
     contenders: tuple[str, ...] = tuple(contender.name for contender in CONTENDERS),
     out: Path = RESULTS,
 ) -> None:
-    """Durable materialisation against plain Faust, Quix Streams and the limit.
+    """Durable materialisation against plain Faust, Quix Streams, Kafka Streams (where there is a JDK) and the limit.
 
     Args:
         events: in the log of each size.

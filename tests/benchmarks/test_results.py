@@ -128,3 +128,15 @@ def test_every_ratio_is_of_contenders_that_exist_and_is_reported() -> None:
     for name, ours, other in RATIOS:
         assert {ours, other} <= names
         assert {name, f"{name}_200b"} <= shown
+
+
+def test_peers_are_compared_in_the_same_guarantee_and_with_the_same_rows_but_where_the_name_says_otherwise() -> None:
+    by_name = {contender.name: contender for contender in CONTENDERS}
+    strict = {"exactly_once", "exactly-once", "exactly_once_v2"}
+    for name, ours, other in RATIOS:
+        if not name.startswith(("materialise.vs_kafka_streams", "materialise.vs_quix")):
+            continue  # plain Faust and the limit have one guarantee
+        theirs = by_name[other].settings
+        guarantee = theirs.get("processing.guarantee", theirs.get("processing_guarantee"))
+        assert (by_name[ours].settings["guarantee"] in strict) == (guarantee in strict) == ("_eos" in name), name
+        assert theirs["rows"] == ("lean" if name.endswith("_lean") else "all"), name

@@ -15,7 +15,8 @@ from topics.codec import Undecodable, decode
 def test_every_event_that_breaks_a_rule_is_refused_here_and_the_others_are_not() -> None:
     told = lines()
     refused = {number for number, value in enumerate(told) if isinstance(decode(value), Undecodable)}
-    assert refused == set(range(len(told) - len(broken(told[0], told[-1] or told[0])), len(told)))
+    assert refused == set(range(len(told) - len(broken(told[0], told[300])), len(told)))
+    assert len(refused) >= 30
     assert not [value for value in told if b"\n" in value], "one event a line"
 
 
