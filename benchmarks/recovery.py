@@ -170,7 +170,7 @@ async def _faust(broker: Cluster, deployment: Deployment, progress: Progress) ->
             copied = await _copy(broker.bootstrap, own.name, full.name, partitions)
         with progress.waiting(f"recovery: plain Faust, {copied:,} rows"):
             # A group's first member ever takes seconds more: the first start of each does not count.
-            _, *nothing = [await _faust_once(broker, source.name, f"{group}-empty", partitions) for _ in range(3)]
+            _, *nothing = [await _faust_once(broker, source.name, f"{group}-empty", partitions) for _ in range(4)]
             _, took = [await _faust_once(broker, source.name, f"{group}-full", partitions) for _ in range(2)]
     finally:
         await delete(broker.admin, group)
