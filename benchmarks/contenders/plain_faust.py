@@ -5,6 +5,7 @@ Faust commits a source offset only behind an acknowledged changelog record: dura
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from typing import Any
@@ -89,6 +90,7 @@ def _say(what: str) -> None:
 
 def main() -> None:
     uvloop.install()
+    logging.disable(logging.WARNING)  # else aiokafka makes a record of every message sent, for nobody
     app = create(Job.from_argv())
     faust.Worker(app, loglevel="ERROR", quiet=True).execute_from_commandline()
 
