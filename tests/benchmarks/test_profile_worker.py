@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from benchmarks import report
 from benchmarks.profile_worker import STAGES, Look, stages, threads
 from benchmarks.rate import NotMeasurable
 
@@ -41,6 +42,26 @@ def test_each_thread_and_step_has_its_microseconds() -> None:
 def test_steps_that_waited_leave_nothing_below_zero() -> None:
     found = stages(look(0.0, 0, {MAIN: 0.0}, 0.0, 0.0), look(1.0, 10, {MAIN: 1.0}, 2.0, 0.0), pid=10)
     assert (found["loop"], found["main_thread"]) == (0.0, pytest.approx(100_000))
+
+
+def test_the_report_has_a_row_for_each_stage_and_says_where_waiting_hides_the_rest() -> None:
+    spent = dict.fromkeys(STAGES, 10.0) | {"main_thread": 60.0, "loop": 40.0}
+    detail = {
+        "guarantee": "exactly_once",
+        "workload": "1KB events",
+        "events_per_s": 20_000,
+        "events_per_step": 2000,
+        "us_per_event": spent,
+        "cores": {"worker": 0.8, "others": 0.02},
+    }
+    made = {"value": 60.0, "unit": "µs", "command": "c", "code_commit": "0" * 40, "date": "d", "machine": "m"}
+    page = report.render({"profile.us_per_event.1KB": {**made, "detail": detail}})
+    assert all(f"| {says} | " in page for says in STAGES.values())
+    assert "| 20,000, 2,000 |" in page
+    assert f"| {STAGES['loop']} | 40.0 |" in page
+    waited = {**detail, "us_per_event": spent | {"fold": 70.0}}
+    page = report.render({"profile.us_per_event.1KB": {**made, "detail": waited}})
+    assert f"| {STAGES['loop']} | not known" in page
 
 
 def test_nothing_folded_is_no_profile() -> None:
