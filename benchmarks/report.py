@@ -26,8 +26,7 @@ def unfit(recorded: Recorded) -> list[str]:
     signed = {named.name for named in NAMED if named.signed}
     for name, entry in recorded.items():
         number = entry.get("ratio", entry.get("value"))
-        finite = isinstance(number, int | float) and math.isfinite(number)
-        if not finite or (number <= 0 and name not in signed):
+        if not isinstance(number, int | float) or not math.isfinite(number) or (number <= 0 and name not in signed):
             reasons.append(f"{name}: {number} is no figure")
         if not re.fullmatch(r"[0-9a-f]{40}", entry.get("code_commit", "")):
             reasons.append(f"{name}: {entry.get('code_commit')} is no commit; measure a clean work tree")
