@@ -38,6 +38,9 @@ class LaneLost(ReplayerError):
     """This worker is not the owner of the partition any more; the text says how it was noticed."""
 
 
+_WRITTEN_BY_ANOTHER = "another worker has written to it; this one ends and recovers when started again"
+
+
 class GivenUp(ReplayerError):
     """The lane is closing and the broker is away: the step is found again, or not, by whoever opens next."""
 
@@ -61,6 +64,7 @@ class Outbox:
         self._engine, self._table, self._partition = engine, table, partition
         self.producer = LaneProducer(engine.config, table, partition)
         self._committed: dict[str, int | None] = {}
+        self._next_row: int | None = None  # at least once: the changelog offset of the row that comes next
         self._closing_at: float | None = None
 
     def close(self) -> None:
@@ -71,7 +75,15 @@ class Outbox:
         """Ask where the group stands; answers with the committed offset of every source, None for none."""
         found = await self._engine.consumer.committed([TP(topic, self._partition) for topic in topics])
         self._committed = {tp.topic: offset for tp, offset in found.items()}
+        if not self._engine.config.exactly_once:
+            applied = self._engine.store(self._table).applied(self._partition)
+            (begin,) = (await self._engine.consumer.earliest_offsets(self._changelog)).values()
+            self._next_row = max(applied + 1, begin)  # the log may be empty, whatever once was in it
         return self._committed
+
+    @property
+    def _changelog(self) -> TP:
+        return TP(self._engine.changelog(self._table), self._partition)
 
     async def publish(
         self, rows: Sequence[tuple[bytes, bytes | None]], sends: Sequence[Send], offsets: Mapping[str, int]
@@ -106,8 +118,22 @@ class Outbox:
                 if not await self._settled(offsets, min(_BACKOFF_S * 2**attempt, 5.0)):
                     continue
                 last = await self._changelog_end()
+            if last is not None:
+                self._refuse_others(last, len(rows), attempt)
             self._committed.update(offsets)
             return last
+
+    def _refuse_others(self, last: int, rows: int, failed: int) -> None:
+        """At least once nobody is fenced, so another worker's rows may lie before these, and this table lacks them.
+
+        It would lack them for good: the changelog offset stored with the step says that they are in it. Of `failed`
+        attempts the rows may be there, too. Raises LaneLost.
+        """
+        expected, self._next_row = self._next_row, last + 1
+        if self._engine.config.exactly_once or expected is None:
+            return
+        if not 0 <= last + 1 - rows - expected <= failed * rows:
+            raise LaneLost(_WRITTEN_BY_ANOTHER)
 
     async def _settled(self, offsets: Mapping[str, int], backoff_s: float) -> bool:
         """After a failure: is this worker still the owner, and did the transaction commit?
@@ -130,7 +156,7 @@ class Outbox:
             return True
         if all(now[topic] == self._committed.get(topic) for topic in offsets):
             return False
-        raise LaneLost("another worker has written to it; this one ends and recovers when started again")
+        raise LaneLost(_WRITTEN_BY_ANOTHER)
 
     async def _still_a_member(self, backoff_s: float) -> None:
         """Return once the broker counts this worker in. Raises LaneLost, GivenUp."""
@@ -152,9 +178,8 @@ class Outbox:
 
     async def _changelog_end(self) -> int:
         """The last changelog offset: this lane is the only writer, and its transaction is known to have committed."""
-        tp = TP(self._engine.changelog(self._table), self._partition)
-        ends = await self._engine.consumer.highwaters(tp)
-        return int(ends[tp]) - 1
+        (end,) = (await self._engine.consumer.highwaters(self._changelog)).values()
+        return int(end) - 1
 
 
 def _name(exc: BaseException) -> str:

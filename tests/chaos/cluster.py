@@ -234,7 +234,7 @@ class Cluster:
         self.await_ready(*self.running)
         return [f"not folded within {timeout_s:.0f} s: {where}" for where in lagging]
 
-    def folded(self, timeout_s: float = 60.0) -> list[str]:
+    def folded(self, timeout_s: float = 120.0) -> list[str]:
         """Wait until the group has committed the ends of all source logs; answers with those it has not, if any."""
         deadline = time.monotonic() + timeout_s
         while lagging := asyncio.run(self._lagging()):

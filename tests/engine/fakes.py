@@ -133,7 +133,8 @@ class Producer:
         if rows:
             cluster.changelog.extend(rows)
             last = len(cluster.changelog) - 1
-            cluster.changelog.append(None)  # the commit marker
+            if cluster.engine.config.exactly_once:
+                cluster.changelog.append(None)  # the commit marker
         cluster.sends.extend(sends)
         if cluster.engine.config.exactly_once:
             cluster.offsets.update({TP(topic, 0): offset for topic, offset in offsets.items()})

@@ -10,7 +10,7 @@ from pathlib import Path
 import rocksdict
 from faust.stores.rocksdb import Store
 
-from tests.chaos.cluster import PARTITIONS, SETTINGS
+from tests.chaos.cluster import PARTITIONS
 from tests.chaos.recipes.processes import EXACT
 from tests.chaos.trial import Recipe, Trial
 from tests.e2e.roles import Role, until
@@ -18,7 +18,7 @@ from tests.small_disk import SmallDisk
 
 _MEBIBYTES = 64
 _TIMES = 3
-GRACE_S = float(SETTINGS["STOP_GRACE_S"])
+_GRACE_S = 40.0
 
 
 def _full(trial: Trial) -> None:
@@ -44,16 +44,16 @@ def _full(trial: Trial) -> None:
 
 def _ends(worker: Role, trial: Trial, *, busy: bool) -> None:
     """By itself, with a sentence, and not only because its grace is over."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while worker.running and (busy and "the worker ends" not in worker.since_start()):
         trial.feed.reach(len(trial.feed.sent) + 200)  # it notices with its next flush
         assert time.monotonic() < deadline, f"it does not notice that its disk is full\n{worker.tail()}"
-    until(lambda: not worker.running, "it ends", worker.tail, timeout_s=GRACE_S - 2)
+    until(lambda: not worker.running, "it ends", worker.tail, timeout_s=_GRACE_S - 5)
     assert worker.exit_code == 1, worker.tail()
     assert re.search(r"No space left on device|0 MiB are free", worker.since_start()), worker.tail()
 
 
-FULL = Recipe("disk full", _full, EXACT, workers=1, settings={"ROCKSDB_MEMORY_MB": "16"})
+FULL = Recipe("disk full", _full, EXACT, workers=1, settings={"ROCKSDB_MEMORY_MB": "16", "STOP_GRACE_S": str(_GRACE_S)})
 
 
 def _damage(trial: Trial) -> None:

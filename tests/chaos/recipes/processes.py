@@ -19,7 +19,7 @@ EXACT = {
 
 
 def kill(trial: Trial) -> None:
-    for _ in trial.strikes(4):
+    for _ in trial.strikes(3):
         victim = trial.victim()
         victim.kill()
         if trial.dice.random() < 0.5:  # else it returns at once, as whom it was
