@@ -50,7 +50,7 @@ class Inbox:
     def __init__(self, topic: str, position: Position | None) -> None:
         self.topic = topic
         self.position = position.next if position is not None else 0
-        self.batches = self.bytes = 0
+        self.batches = self.records = self.bytes = 0
         self.suspended = False
         self.why = ""  # of a FOREIGN verdict
         self._unverified = position if position is not None and position.verifiable else None
@@ -72,12 +72,13 @@ class Inbox:
     def clear(self) -> None:
         """Forget what waits; it is fetched again by whoever seeks next."""
         self._waiting.clear()
-        self.batches = self.bytes = 0
+        self.batches = self.records = self.bytes = 0
 
     def put(self, batch: Batch) -> None:
         if batch.epoch >= self._epoch:
             self._waiting.append(batch)
             self.batches += 1
+            self.records += len(batch.records)
             self.bytes += batch.size
 
     def overdue(self, reached: int) -> bool:
@@ -141,5 +142,7 @@ class Inbox:
         return Piece(self.topic, records, head.after, gap)
 
     def _drop(self) -> None:
-        self.bytes -= self._waiting.popleft().size
+        batch = self._waiting.popleft()
         self.batches -= 1
+        self.records -= len(batch.records)
+        self.bytes -= batch.size

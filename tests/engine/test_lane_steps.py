@@ -156,6 +156,28 @@ async def test_no_clock_stands_between_an_event_and_its_row(tmp_path, monkeypatc
     await lane.close(1.0)
 
 
+async def test_what_comes_shortly_behind_a_step_is_one_step(tmp_path, monkeypatch):
+    monkeypatch.setattr("replayer.engine.lane._PACE_S", 0.3)
+    stage = Stage(tmp_path, monkeypatch, {A: log_of(6, "a")})
+    lane = await stage.open()
+    for _ in range(3):
+        lane.deliver(stage.cluster.fetch(A, count=1)[0])
+        await asyncio.sleep(0.05)
+    await until(lambda: stage.position(A) == 3)
+    assert [step["a"] for step in stage.cluster.steps] == [1, 3]
+    await lane.close(1.0)
+
+
+async def test_a_steps_worth_is_not_waited_with(tmp_path, monkeypatch):
+    monkeypatch.setattr("replayer.engine.lane._PACE_S", 60.0)
+    stage = Stage(tmp_path, monkeypatch, {A: log_of(9, "a")}, batch_max_records=3)
+    lane = await stage.open()
+    for batch in stage.cluster.fetch(A, count=9):
+        lane.deliver(batch)
+    await until(stage.done)
+    await lane.close(0.01)
+
+
 async def test_a_long_fold_lets_others_have_their_turn(tmp_path, monkeypatch):
     """Views, heartbeats of other lanes and the broker's answers do not wait for the end of a large batch."""
     stage, turns = Stage(tmp_path, monkeypatch, {A: log_of(50, "a")}), 0
