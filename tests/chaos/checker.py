@@ -12,7 +12,8 @@ from replayer.core.gaps import PREFIX, Gap
 from replayer.core.rows import EVENT, HEAD
 from replayer.kafka.admin import LogAdmin
 from tests.chaos import commits, oracle
-from tests.chaos.cluster import APP, PARTITIONS, Cluster
+from tests.chaos.brokerside import APP, PARTITIONS
+from tests.chaos.cluster import Cluster
 from tests.chaos.feed import Fate, Sent
 from tests.chaos.history import History
 from tests.chaos.oracle import Expected

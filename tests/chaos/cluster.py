@@ -6,30 +6,19 @@ import asyncio
 import shutil
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, NonEmptyGroup
+from aiokafka.errors import KafkaError
 
-from replayer.deployment import topics
-from replayer.engine.position import PREFIX, Position
 from replayer.kafka.admin import LogAdmin
 from replayer.kafka.broker import EmbeddedBroker
-from replayer.kafka.errors import LogError
-from replayer.settings import Settings
-from tests.chaos import logs, views
-from tests.chaos.seen import At, Name, Seen
+from replayer.kafka.errors import BrokerStartError, LogError
+from tests.chaos import views
+from tests.chaos.brokerside import APP, PARTITIONS, BrokerSide, sources
+from tests.chaos.seen import Name, Seen
 from tests.e2e.roles import Role, environment, until
-from topics.catalogue import DEAD_LETTERS, SOURCES, Topic
-
-APP = "chaos"
-PARTITIONS = 4
-CHANGELOG = f"{APP}-timelines-changelog"
 
 #: A worker that is silent for two seconds loses its partitions; steps are small, so that there are many to strike at.
 SETTINGS: Mapping[str, str] = {
@@ -49,8 +38,8 @@ SETTINGS: Mapping[str, str] = {
 _SHORT_LIVED = ("-XX:TieredStopAtLevel=1",)
 
 
-class Cluster:
-    """Use as `with`. `workers` are made here and started by `start`; what still lives at the end is killed.
+class Cluster(BrokerSide):
+    """Use as `with`: the broker runs, `workers` are there, started by `start`; what still lives at the end is killed.
 
     `may_end`: workers may be made to end by themselves, with exit code 1 and a reason.
     """
@@ -67,22 +56,37 @@ class Cluster:
         variables: Mapping[str, str] | None = None,
         properties: Mapping[str, str] | None = None,
     ) -> None:
-        self.directory, self.guarantee = directory, guarantee
-        self.broker = EmbeddedBroker(data_dir=directory / "broker", properties=properties, java_options=_SHORT_LIVED)
+        super().__init__()
+        self.directory, self.guarantee, self._count = directory, guarantee, workers
+        self.broker_dir, self._properties = directory / "broker", properties
         self._settings = {**SETTINGS, "GUARANTEE": guarantee, **(settings or {})}
+        self.delete_retention_h = float(self._settings.get("DELETE_RETENTION_H", "24"))
         self._module, self._may_end, self._variables = module, may_end, dict(variables or {})
-        self._lost_letters: list[tuple[At, str]] = []
         self.roots: dict[str, Path] = {}  # of workers that have another disk: where their data directory is seen
-        self.workers: list[Role] = [self.worker(f"w{number}") for number in range(1, workers + 1)]
+        self.workers: list[Role] = []
 
     def __enter__(self) -> Self:
+        self.broker = self._started()
+        self.bootstrap = self.broker.bootstrap
+        self.workers = [self.worker(f"w{number}") for number in range(1, self._count + 1)]
         try:
-            self.broker.start()
             self.create_topics()
         except BaseException:
             self.__exit__()
             raise
         return self
+
+    def _started(self) -> EmbeddedBroker:
+        """Between the choice of a port and its use somebody else on the machine may take it: then another one."""
+        for again in (True, True, False):
+            broker = EmbeddedBroker(data_dir=self.broker_dir, properties=self._properties, java_options=_SHORT_LIVED)
+            try:
+                return broker.start()
+            except BrokerStartError as error:
+                if not again or "is taken" not in str(error):
+                    raise
+                shutil.rmtree(self.broker_dir)
+        raise AssertionError("not reached")
 
     def __exit__(self, *_: object) -> None:
         for worker in self.workers:
@@ -91,37 +95,11 @@ class Cluster:
                 worker.kill()
         self.broker.stop()
 
-    def create_topics(self) -> None:
-        """Make what is missing."""
-        self._ask(lambda admin: admin.create(self.topics, 1))
-
     def start_over(self) -> None:
         """What a worker that met another log asks for: changelogs, offsets and local state are deleted."""
-
-        async def delete(admin: LogAdmin) -> None:
-            await admin.delete_topics([topic.name for topic in self.topics if topic.name.endswith("-changelog")])
-            for _ in range(100):
-                try:
-                    await admin.delete_groups([APP])
-                    return
-                except NonEmptyGroup:  # until the members' sessions are over
-                    await asyncio.sleep(0.2)
-            await admin.delete_groups([APP])
-
-        self._ask(delete)
-        self.create_topics()
+        self.delete_tables()
         for worker in self.workers:
             self.wipe(worker)
-
-    @property
-    def topics(self) -> tuple[Topic, ...]:
-        """Every topic the workers need."""
-        kept = float(self._settings.get("DELETE_RETENTION_H", "24"))
-        return topics(Settings(broker=self.bootstrap, app_id=APP, partitions=PARTITIONS, delete_retention_h=kept))
-
-    @property
-    def bootstrap(self) -> str:
-        return self.broker.bootstrap
 
     def worker(self, name: str) -> Role:
         """A worker that is not started yet, with a data directory that stays its own."""
@@ -133,77 +111,10 @@ class Cluster:
         name = worker.instance
         return self.roots.get(name, self.directory / "data" / APP / name)
 
-    def administer(self, act: Callable[[AIOKafkaAdminClient], Awaitable[Any]]) -> Any:
-        """What somebody with rights does to the cluster behind everybody's back."""
-
-        async def work() -> Any:
-            client = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
-            await client.start()
-            try:
-                return await act(client)
-            finally:
-                await client.close()
-
-        return asyncio.run(work())
-
-    def configure(self, topic: str, **settings: str) -> None:
-        """Give a topic its usual settings but for these; underscores stand for the dots in their names."""
-        (usual,) = (one.config() for one in self.topics if one.name == topic)
-        named = {name.replace("_", "."): value for name, value in settings.items()}
-        resource = ConfigResource(ConfigResourceType.TOPIC, topic, usual | named)
-        for answer in self.administer(lambda client: client.alter_configs([resource])):
-            assert all(code == 0 for code, *_ in answer.resources), answer
-
     def wipe(self, worker: Role) -> None:
         """Delete its local state."""
         for path in self.data_of(worker).iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-    def ends(self) -> dict[TopicPartition, int]:
-        """Where the source logs end."""
-        return dict(self._ask(lambda admin: admin.end_offsets(_sources())))
-
-    def ends_of(self, topic: str) -> dict[TopicPartition, int]:
-        """Where the partitions of a topic end."""
-        tps = [TopicPartition(topic, number) for number in range(PARTITIONS)]
-        return dict(self._ask(lambda admin: admin.end_offsets(tps)))
-
-    def copy_by_key(self, topic: str, partitions: int) -> dict[At, At]:
-        """Move the records of a topic that has so many partitions into one made anew with the usual number.
-
-        Those of a key stay in the order in which they were appended. Answers with where each was and where it is now.
-        """
-        found = asyncio.run(logs.records(self.bootstrap, [topic], partitions))
-        self.administer(lambda client: client.delete_topics([topic]))
-        self.create_topics()
-        return asyncio.run(logs.append(self.bootstrap, chain.from_iterable(found.values()), PARTITIONS))
-
-    def cleaned(self) -> dict[int, int]:
-        """Up to which offset the broker's cleaner has compacted each partition of the changelog."""
-        checkpoint = self.directory / "broker" / "log" / "cleaner-offset-checkpoint"
-        lines = checkpoint.read_text().splitlines() if checkpoint.exists() else []
-        entries = (line.split() for line in lines if line.startswith(f"{CHANGELOG} "))
-        return {int(partition): int(offset) for _, partition, offset in entries}
-
-    def positions(self) -> dict[TopicPartition, int]:
-        """How far the sources have been folded, as the changelog says: what a restart goes by in each guarantee."""
-        return {
-            TopicPartition(key[len(PREFIX) :].decode(), partition): Position.decode(value).next
-            for partition, table in self.rows().items()
-            for key, value in table.items()
-            if key.startswith(PREFIX)
-        }
-
-    def committed(self) -> dict[TopicPartition, int]:
-        """Committed offsets of the group."""
-        return dict(self._ask(lambda admin: admin.committed(APP)))
-
-    def _ask(self, question: Callable[[LogAdmin], Awaitable[Any]]) -> Any:
-        async def ask() -> Any:
-            async with LogAdmin([self.bootstrap]) as admin:
-                return await question(admin)
-
-        return asyncio.run(ask())
 
     @property
     def running(self) -> list[Role]:
@@ -264,7 +175,7 @@ class Cluster:
 
     async def _lagging(self) -> list[str]:
         """Source partitions whose committed offset is not the end of the log."""
-        tps = _sources()
+        tps = sources()
         try:
             async with LogAdmin([self.bootstrap]) as admin:
                 ends, committed = await admin.end_offsets(tps), await admin.committed(APP)
@@ -276,27 +187,9 @@ class Cluster:
             if committed.get(tp, 0) != ends[tp]
         ]
 
-    def rows(self) -> dict[int, dict[bytes, bytes]]:
-        """The timelines table as its changelog has it, by partition."""
-        return asyncio.run(logs.table(self.bootstrap, CHANGELOG, PARTITIONS))
-
-    def letters(self) -> list[tuple[At, str]]:
-        """All dead letters there have been."""
-        there = DEAD_LETTERS.name in self._ask(lambda admin: admin.partitions([DEAD_LETTERS.name]))
-        return self._lost_letters + (asyncio.run(logs.dead_letters(self.bootstrap, PARTITIONS)) if there else [])
-
-    def lose_letters(self) -> None:
-        """Delete the topic of dead letters, for now. What it held counts on."""
-        self._lost_letters = self.letters()
-        self.administer(lambda client: client.delete_topics([DEAD_LETTERS.name]))
-
     def views_of(self, workers: Sequence[Role]) -> list[dict[Name, Seen]]:
         """What each of them says, asked side by side."""
         return asyncio.run(views.of_all([worker.url for worker in workers]))
 
     def tails(self) -> str:
         return "\n".join(worker.tail() for worker in self.workers)
-
-
-def _sources() -> list[TopicPartition]:
-    return [TopicPartition(topic.name, number) for topic in SOURCES for number in range(PARTITIONS)]

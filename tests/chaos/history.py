@@ -8,7 +8,7 @@ from typing import Any
 from aiokafka import TopicPartition
 
 from tests.chaos import logs
-from tests.chaos.cluster import PARTITIONS
+from tests.chaos.brokerside import PARTITIONS
 from tests.chaos.seen import At
 from topics.catalogue import SOURCES
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from replayer.core.faults import Emission
 from replayer.kafka.partitioner import partition_of
+from tests.chaos.brokerside import PARTITIONS
 from tests.chaos.checker import check
-from tests.chaos.cluster import PARTITIONS, Cluster
+from tests.chaos.cluster import Cluster
 from tests.chaos.feed import Feed
 from tests.chaos.history import History
 from tests.chaos.mutants import pausing

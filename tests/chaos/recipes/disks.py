@@ -10,7 +10,7 @@ from pathlib import Path
 import rocksdict
 from faust.stores.rocksdb import Store
 
-from tests.chaos.cluster import PARTITIONS
+from tests.chaos.brokerside import PARTITIONS
 from tests.chaos.recipes.processes import EXACT
 from tests.chaos.trial import Recipe, Trial
 from tests.e2e.roles import Role, until

@@ -12,7 +12,7 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from replayer.core.faults import Emission
 from replayer.kafka.partitioner import partition_of
-from tests.chaos.cluster import CHANGELOG, PARTITIONS
+from tests.chaos.brokerside import CHANGELOG, PARTITIONS
 from tests.chaos.feed import Fate
 from tests.chaos.recipes.processes import EXACT, kill, overtaken
 from tests.chaos.trial import Recipe, Trial, by_key

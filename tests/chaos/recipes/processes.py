@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 from replayer.flows.tables import TIMELINES
-from tests.chaos.cluster import PARTITIONS, SETTINGS
+from tests.chaos.brokerside import PARTITIONS
+from tests.chaos.cluster import SETTINGS
 from tests.chaos.trial import Recipe, Trial
 from tests.e2e.roles import Role, until
 
