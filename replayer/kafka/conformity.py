@@ -47,8 +47,8 @@ def _counts(topics: Sequence[Topic], partitions: Mapping[str, int]) -> list[str]
     return [
         f"Topic {topic.name} has {partitions[topic.name]} partitions, "
         f"the topics it is read together with have {common}: a workflow's events would be split between workers. "
-        f"Delete {topic.name} and make it again with {common} "
-        f"(REPLAYER_PARTITIONS={common} `replayer topics create`), or copy it, by key, to a topic that has {common}."
+        f"If there is nothing in it, delete {topic.name} and make it again with {common} "
+        f"(REPLAYER_PARTITIONS={common} `replayer topics create`); else copy its records first, then back, by key."
         for topic in topics
         if partitions[topic.name] != common
     ]

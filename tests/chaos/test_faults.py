@@ -15,6 +15,7 @@ SEED = 1
 
 @pytest.mark.parametrize("recipe", IN_EVERY_TEST_RUN, ids=lambda recipe: recipe.name)
 def test_exactly_once(recipe: Recipe, directory: Path) -> None:
+    assert recipe.workload(SEED).events >= 20_000
     findings = run(recipe, SEED, "exactly_once", directory)
     again = Job(recipe.name, "exactly_once", SEED, lambda _: []).again
     assert not findings, f"{findings}\nagain: {again}"
