@@ -86,7 +86,7 @@ def decode_decision(value: bytes) -> Decision:
     """Raises UnknownRowFormat, DamagedRow."""
     try:
         return _decode(opened("decision", value))
-    except msgspec.MsgspecError as damaged:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as damaged:
         raise DamagedRow("decision") from damaged
 
 

@@ -80,7 +80,7 @@ def decode_head(value: bytes) -> Head:
     """Raises UnknownRowFormat, DamagedRow."""
     try:
         return _decode(opened("head", value))
-    except msgspec.MsgspecError as damaged:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as damaged:
         raise DamagedRow("head") from damaged
 
 

@@ -144,7 +144,7 @@ def decode_sightings(value: bytes) -> list[Sighting]:
     """Raises UnknownRowFormat, DamagedRow."""
     try:
         return _decode_sightings(opened("identity", value))
-    except msgspec.MsgspecError as damaged:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as damaged:
         raise DamagedRow("identity") from damaged
 
 

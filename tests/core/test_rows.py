@@ -90,6 +90,17 @@ def test_every_value_says_its_format_and_another_one_is_a_clear_error() -> None:
             with pytest.raises(DamagedRow, match="data directory"):
                 read(damaged)
     assert issubclass(DamagedRow, RowUnreadable)
+
+
+def test_a_row_whose_text_is_no_utf8_is_damaged() -> None:
+    """msgspec raises no error of its own then: the records that met the row were buried for it."""
+    rows = MemoryRows()
+    rows.write(fold(rows, arrived([("tool-events", json.dumps(document("policy.evaluated")).encode())])).stored)
+    for kind, decode in ((b"h", decode_head), (b"i", decode_sightings), (b"d", decode_decision)):
+        (value,) = [value for key, value in rows.items() if key[:1] == kind]
+        at = value.index(b"tool-events")
+        with pytest.raises(DamagedRow):
+            decode(value[: at + 4] + b"\xe6" + value[at + 5 :])
     assert issubclass(UnknownRowFormat, RowUnreadable)
 
 
