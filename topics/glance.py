@@ -23,7 +23,7 @@ def hexadecimal(model: type[BaseModel]) -> Glance:
 
     The function may raise ValueError instead of answering False.
     """
-    lines = list(_walk(model, "event", 1, _is_hex, "found += {}"))
+    lines = list(_walk(model, "event", 1, is_hexadecimal, "found += {}"))
     if not lines:
         return lambda event: True
     # Only digits survive the way there and back, and only lower-case ones.
@@ -43,7 +43,8 @@ def inner_model(annotation: Any) -> type[BaseModel] | None:
     return next((found for arg in get_args(annotation) if (found := inner_model(arg)) is not None), None)
 
 
-def _is_hex(info: FieldInfo) -> bool:
+def is_hexadecimal(info: FieldInfo) -> bool:
+    """Whether the field must hold lower-case hexadecimal digits."""
     return bool(HEX_PATTERNS & set(_patterns([info, *_arms(info.annotation)])))
 
 

@@ -13,7 +13,7 @@ What holds (docs/decisions/003):
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from replayer.core import decisions as decision_rules
 from replayer.core import head as head_rules
@@ -95,14 +95,22 @@ class TimelineFold:
         Records of one topic come in the order of their offsets; topics may be mixed in any way. Pure: the same
         arguments, the same answer. Raises UnknownRowFormat or DamagedRow where a row of the table cannot be read.
         """
+        groups = by_key(records).values()
         try:
-            return (yield from self._folding(rows, _by_key(records), partition, now_ms))
-        except _KeyedOtherwise:  # a workflow's records may stand in more than one group
-            return (yield from self._folding(rows, records, partition, now_ms, grouped=False))
+            return (yield from self.folding_groups(rows, groups, partition, now_ms))
+        except KeyedOtherwise:  # a workflow's records may stand in more than one group
+            return (yield from self.folding_in_order(rows, records, partition, now_ms))
 
-    def _folding(
-        self, rows: Rows, records: Sequence[Record], partition: int, now_ms: int, grouped: bool = True
-    ) -> Folding:
+    def folding_groups(self, rows: Rows, groups: Iterable[Sequence[Record]], partition: int, now_ms: int) -> Folding:
+        """As `folding`, of records that are grouped by key. Raises KeyedOtherwise as well."""
+        records = [record for group in groups for record in group]
+        return self._folding(rows, records, partition, now_ms, grouped=True)
+
+    def folding_in_order(self, rows: Rows, records: Sequence[Record], partition: int, now_ms: int) -> Folding:
+        """As `folding`, whatever the records' keys are."""
+        return self._folding(rows, records, partition, now_ms, grouped=False)
+
+    def _folding(self, rows: Rows, records: Sequence[Record], partition: int, now_ms: int, grouped: bool) -> Folding:
         batch = _Batch(self._partition_of, self._limits, rows, partition, now_ms, grouped)
         for start in range(0, len(records), _AT_A_TIME):
             batch.take(records[start : start + _AT_A_TIME])
@@ -114,7 +122,7 @@ class TimelineFold:
         return whole(self.folding(rows, records, partition, now_ms))
 
 
-def _by_key(records: Sequence[Record]) -> list[Record]:
+def by_key(records: Sequence[Record]) -> dict[bytes | None, list[Record]]:
     """Records with the same key one behind the other, those of each key in the order they came.
 
     A workflow's head and decisions are folded while they are in the processor's caches: with a thousand workflows in
@@ -127,10 +135,10 @@ def _by_key(records: Sequence[Record]) -> list[Record]:
             groups[record.key] = [record]
         else:
             group.append(record)
-    return [record for group in groups.values() for record in group]
+    return groups
 
 
-class _KeyedOtherwise(Exception):
+class KeyedOtherwise(Exception):
     """A record whose key is not its event's workflow id: the order within keys is not the order within workflows."""
 
 
@@ -186,7 +194,7 @@ class _Batch:
                 workflow = workflows[name] = _Workflow(*name)
                 self._strangers.append(workflow)
             if self._grouped and record.key != workflow.name:
-                raise _KeyedOtherwise
+                raise KeyedOtherwise
             decoded.append((record, event, content, workflow, identity_key(workflow.prefix, event.event_id)))
         return decoded
 

@@ -1,0 +1,132 @@
+"""The fold of events into timelines, native where it can be: what it does not understand, Python's fold does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from operator import add
+
+import msgspec
+
+from replayer.core.outcome import Folded, Folding, Record, Rows, whole
+from replayer.core.rows import DECISION, EVENT, HEAD, IDENTITY
+from replayer.core.timeline import KeyedOtherwise, TimelineFold, by_key
+from replayer.native.library import Library, NotDone, Pairs
+from topics.bounds import Limits
+
+#: Records handed over at once, about a millisecond of work: others have their turn between two pieces.
+_AT_A_TIME = 256
+#: What Step.fold answers with, in its order.
+_ROWS = ("events", "implied", "noted", "decisions", "heads")
+_COUNTS = ("folded", "duplicate", "variant", "reprocessed", "late")
+_encode = msgspec.msgpack.Encoder().encode
+
+_Groups = dict[bytes | None, list[Record]]
+_Piece = list[tuple[bytes, bool, list[Record]]]
+"""Keys, whether these are the last of their records, and records."""
+
+
+class NativeFold:
+    """Folds as TimelineFold does, with the same arguments, promises and answers.
+
+    Records of one key are folded by native code if it understands all of them and of their rows, else by TimelineFold.
+    Rows come in the order of their kinds, and within a workflow in the order of commits; workflows that were left to
+    Python come last. Raises NoLibrary.
+    """
+
+    def __init__(
+        self,
+        *,
+        partition_of: Callable[[bytes], int],
+        max_record_bytes: int,
+        library: Library | None = None,
+    ) -> None:
+        self._partition_of = partition_of
+        self._python = TimelineFold(
+            partition_of=partition_of, max_record_bytes=max_record_bytes, limits=Limits(max_record_bytes)
+        )
+        self._library = library or Library(max_record_bytes)
+
+    def folding(self, rows: Rows, records: Sequence[Record], partition: int, now_ms: int) -> Folding:
+        """As TimelineFold.folding."""
+        groups = by_key(records)
+        try:
+            return (yield from self._folding(rows, groups, partition, now_ms))
+        except NotDone:  # what is broken there is not broken here
+            return (yield from self._python.folding(rows, records, partition, now_ms))
+        except KeyedOtherwise:
+            return (yield from self._python.folding_in_order(rows, records, partition, now_ms))
+
+    def fold(self, rows: Rows, records: Sequence[Record], partition: int, now_ms: int) -> Folded:
+        """`folding` without pauses."""
+        return whole(self.folding(rows, records, partition, now_ms))
+
+    def _folding(self, rows: Rows, groups: _Groups, partition: int, now_ms: int) -> Folding:
+        taken: list[Pairs] = [[] for _ in _ROWS]
+        counts = [0] * len(_COUNTS)
+        left: set[bytes | None] = {None}
+        with self._library.step() as step:
+            for piece in _pieces(groups):
+                told = _told(piece)
+                heads, keys = step.parse(told)
+                values = rows.get_many([*(key for _, key in heads), *keys])
+                elsewhere = [
+                    number
+                    for (number, _), value in zip(heads, values, strict=False)
+                    if value is None and self._partition_of(piece[number][0]) != partition
+                ]
+                made, failed, counted = step.fold(told, _encode((elsewhere, values)))
+                for kept, new in zip(taken, made, strict=True):
+                    kept += new
+                counts = list(map(add, counts, counted))
+                left.update(piece[number][0] for number in failed)
+                yield
+        rest = [group for key, group in groups.items() if key in left]
+        other = (yield from self._python.folding_groups(rows, rest, partition, now_ms)) if rest else Folded()
+        return _joined(taken, dict(zip(_COUNTS, counts, strict=True)), other)
+
+
+def _told(piece: _Piece) -> bytes:
+    """Step.parse's input. A record with headers, which may say more than its value, is told without one: not taken."""
+    return _encode(
+        [
+            (key, last, [(r.topic, r.partition, r.offset, r.timestamp, None if r.headers else r.value) for r in part])
+            for key, last, part in piece
+        ]
+    )
+
+
+def _joined(taken: list[Pairs], counts: dict[str, int], other: Folded) -> Folded:
+    events, implied, noted, decisions, heads = taken
+    by_kind: dict[bytes, list[tuple[bytes, bytes | None]]] = {
+        EVENT: [*events], IDENTITY: [*noted], DECISION: [*decisions], HEAD: [*heads],
+    }  # fmt: skip
+    for row in other.rows:
+        by_kind[row[0][:1]].append(row)
+    for name, count in other.counts.items():
+        counts[name] = counts.get(name, 0) + count
+    return Folded(
+        rows=[row for kind in by_kind.values() for row in kind],
+        implied=[*implied, *other.implied],
+        sends=other.sends,
+        counts={name: count for name, count in counts.items() if count},
+    )
+
+
+def _pieces(groups: _Groups) -> Iterator[_Piece]:
+    """Records a piece at a time; a group that does not fit goes on in the next one, as its first."""
+    piece: _Piece = []
+    room = _AT_A_TIME
+    for key, group in groups.items():
+        if key is None:
+            continue
+        start = 0
+        while start < len(group):
+            part = group[start : start + room]
+            start += len(part)
+            room -= len(part)
+            piece.append((key, start == len(group), part))
+            if not room:
+                yield piece
+                piece, room = [], _AT_A_TIME
+    if piece:
+        yield piece

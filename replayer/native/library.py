@@ -1,0 +1,137 @@
+"""The native library, loaded and checked, and its functions as Python has them. The GIL is released while they run."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from replayer.core.errors import ReplayerError
+from replayer.native.schema import description
+from replayer.native.sources import LIBRARY, fingerprint
+
+Pairs = list[tuple[bytes, bytes]]
+
+
+class NoLibrary(ReplayerError):
+    """There is no native library to be used; the text says why, and what to do about it."""
+
+
+class NotDone(Exception):
+    """The library did not do what it was asked for: Python's fold has to."""
+
+
+class _Bytes(ctypes.Structure):
+    """Bytes of the library's, there until its next call."""
+
+    _fields_ = (("data", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+_view = ctypes.pythonapi.PyMemoryView_FromMemory
+_view.restype, _view.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int)
+_READ = 0x100  # PyBUF_READ
+
+_decode_heads = msgspec.msgpack.Decoder(list[tuple[int, bytes]]).decode
+_decode_keys = msgspec.msgpack.Decoder(list[bytes]).decode
+_decode_pairs = msgspec.msgpack.Decoder(Pairs).decode
+_decode_summary = msgspec.msgpack.Decoder(tuple[list[int], list[int]]).decode
+
+
+class Library:
+    """The library, for events of at most `max_record_bytes`.
+
+    Raises NoLibrary where there is none, or one that was built of other sources or for other events.
+    """
+
+    def __init__(self, max_record_bytes: int, path: Path = LIBRARY) -> None:
+        self._functions = functions = _loaded(path)
+        told = description(max_record_bytes)
+        self._schema = functions.replayer_schema(told, len(told))
+        if not self._schema:
+            raise NoLibrary(f"{path.name} does not know events like these: its rules miss a field they are about")
+
+    def step(self) -> Step:
+        return Step(self._functions, self._functions.replayer_step(self._schema))
+
+    def read(self, raw: bytes) -> tuple[bytes, bytes] | None:
+        """Canonical content and projection of a record; None where it is not understood."""
+        out = (_Bytes * 2)()
+        if not self._functions.replayer_read(self._schema, raw, len(raw), out):
+            return None
+        found = [ctypes.string_at(one.data, one.length) for one in out]
+        for one in out:
+            self._functions.replayer_forget(ctypes.byref(one))
+        return found[0], found[1]
+
+    def sha256(self, data: bytes, *, portable: bool = False) -> bytes:
+        out = ctypes.create_string_buffer(32)
+        self._functions.replayer_sha256(data, len(data), portable, out)
+        return out.raw
+
+
+class Step:
+    """One step under way: `parse` and `fold` in turns, a piece of the records at a time. To be used as a context."""
+
+    def __init__(self, functions: Any, handle: int) -> None:
+        self._functions, self._handle = functions, handle
+        self._asked, self._answered = (_Bytes * 2)(), (_Bytes * 6)()
+
+    def __enter__(self) -> Step:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._functions.replayer_end(self._handle)
+
+    def parse(self, piece: bytes) -> tuple[list[tuple[int, bytes]], list[bytes]]:
+        """The heads to look up, each with the number of its group, and the other keys. Raises NotDone."""
+        if not self._functions.replayer_parse(self._handle, piece, len(piece), self._asked):
+            raise NotDone
+        heads, keys = map(_seen, self._asked)
+        return _decode_heads(heads), _decode_keys(keys)
+
+    def fold(self, piece: bytes, known: bytes) -> tuple[list[Pairs], list[int], list[int]]:
+        """Rows of events, implied and noted identities, decisions, heads; the groups left to Python; the counts.
+
+        `piece`: the one parsed last; `known`: [groups that are Python's, values of the keys asked for]. Raises NotDone.
+        """
+        if not self._functions.replayer_fold(self._handle, piece, len(piece), known, len(known), self._answered):
+            raise NotDone
+        *rows, summary = map(_seen, self._answered)
+        return list(map(_decode_pairs, rows)), *_decode_summary(summary)
+
+
+def _seen(found: _Bytes) -> memoryview:
+    return _view(found.data, found.length, _READ)  # type: ignore[no-any-return] # typed by restype
+
+
+def _loaded(path: Path) -> Any:
+    if not path.exists():
+        raise NoLibrary(f"there is no {path.name}: `python -m replayer.native.build` makes it, with rustc")
+    try:
+        functions = ctypes.CDLL(str(path))
+        functions.replayer_sources.argtypes = (ctypes.c_char_p,)
+    except (OSError, AttributeError) as exc:
+        raise NoLibrary(f"{path.name} cannot be loaded ({exc.__class__.__name__}): build it on this machine") from exc
+    built_of = ctypes.create_string_buffer(32)
+    functions.replayer_sources(built_of)
+    if built_of.raw != fingerprint():
+        raise NoLibrary(f"{path.name} was built of other sources than those beside it: build it anew")
+    pointer, size, data, out = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.POINTER(_Bytes)
+    for name, result, arguments in (
+        ("schema", pointer, (data, size)),
+        ("read", ctypes.c_int, (pointer, data, size, out)),
+        ("forget", None, (out,)),
+        ("sha256", ctypes.c_int, (data, size, ctypes.c_int, data)),
+        ("step", pointer, (pointer,)),
+        ("end", None, (pointer,)),
+        ("parse", ctypes.c_int, (pointer, data, size, out)),
+        ("fold", ctypes.c_int, (pointer, data, size, data, size, out)),
+    ):
+        function = getattr(functions, f"replayer_{name}")
+        function.restype, function.argtypes = result, arguments
+    return functions

@@ -1,0 +1,180 @@
+//! The head of a workflow: replayer/core/head.py says why.
+
+use crate::capped::{ByTopic, Counts, Topics, Values};
+use crate::msgpack;
+use crate::rows::{opened, Rank, FORMAT};
+use crate::rules::{Data, Facts};
+
+const FIELDS: usize = 25;
+const PROJECTION_VERSION: i64 = 1;
+const RUNNING: &[u8] = b"running";
+
+#[derive(Clone)]
+pub struct Head {
+    tenant: Vec<u8>,
+    workflow: Vec<u8>,
+    status: Vec<u8>,
+    status_at: Option<Rank>,
+    first_us: i64,
+    last_us: i64,
+    events: i64,
+    counts: Counts,
+    agents: Values,
+    correlation_ids: Values,
+    trace_ids: Values,
+    templates: Values,
+    models: Values,
+    tools: Values,
+    policy_outcomes: Counts,
+    pub conflicts: i64,
+    futures: i64,
+    overflow: Values,
+    digest: [u8; 32],
+    projection_version: i64,
+    pub late: i64,
+    pub duplicates: i64,
+    pub commit_us: i64,
+    pub applied: ByTopic,
+    pub reached: ByTopic,
+}
+
+impl Head {
+    pub fn new(tenant: &[u8], workflow: &[u8]) -> Head {
+        Head {
+            tenant: tenant.to_vec(),
+            workflow: workflow.to_vec(),
+            status: RUNNING.to_vec(),
+            status_at: None,
+            first_us: i64::MAX,
+            last_us: i64::MIN,
+            events: 0,
+            counts: Counts::default(),
+            agents: Values::default(),
+            correlation_ids: Values::default(),
+            trace_ids: Values::default(),
+            templates: Values::default(),
+            models: Values::default(),
+            tools: Values::default(),
+            policy_outcomes: Counts::default(),
+            conflicts: 0,
+            futures: 0,
+            overflow: Values::default(),
+            digest: [0; 32],
+            projection_version: PROJECTION_VERSION,
+            late: 0,
+            duplicates: 0,
+            commit_us: 0,
+            applied: ByTopic::default(),
+            reached: ByTopic::default(),
+        }
+    }
+
+    /// None where the row is not exactly one that this release writes of this workflow.
+    pub fn read(value: &[u8], tenant: &[u8], workflow: &[u8], topics: &mut Topics) -> Option<Head> {
+        let mut row = opened(value)?;
+        row.array_of(FIELDS)?;
+        if row.text()? != tenant || row.text()? != workflow {
+            return None;
+        }
+        let head = Head {
+            tenant: tenant.to_vec(),
+            workflow: workflow.to_vec(),
+            status: row.text()?.to_vec(),
+            status_at: Rank::read(&mut row)?,
+            first_us: row.integer()?,
+            last_us: row.integer()?,
+            events: row.integer()?,
+            counts: Counts::read(&mut row)?,
+            agents: Values::read(&mut row)?,
+            correlation_ids: Values::read(&mut row)?,
+            trace_ids: Values::read(&mut row)?,
+            templates: Values::read(&mut row)?,
+            models: Values::read(&mut row)?,
+            tools: Values::read(&mut row)?,
+            policy_outcomes: Counts::read(&mut row)?,
+            conflicts: row.integer()?,
+            futures: row.integer()?,
+            overflow: Values::read(&mut row)?,
+            digest: row.bytes()?.try_into().ok()?,
+            projection_version: row.integer()?,
+            late: row.integer()?,
+            duplicates: row.integer()?,
+            commit_us: row.integer()?,
+            applied: ByTopic::read(&mut row, topics)?,
+            reached: ByTopic::read(&mut row, topics)?,
+        };
+        row.done().then_some(head)
+    }
+
+    pub fn write(&self, out: &mut Vec<u8>, topics: &Topics) {
+        out.push(FORMAT);
+        msgpack::array(out, FIELDS);
+        msgpack::text(out, &self.tenant);
+        msgpack::text(out, &self.workflow);
+        msgpack::text(out, &self.status);
+        Rank::write(self.status_at.as_ref(), out);
+        msgpack::integer(out, self.first_us);
+        msgpack::integer(out, self.last_us);
+        msgpack::integer(out, self.events);
+        self.counts.write(out);
+        self.agents.write(out);
+        self.correlation_ids.write(out);
+        self.trace_ids.write(out);
+        self.templates.write(out);
+        self.models.write(out);
+        self.tools.write(out);
+        self.policy_outcomes.write(out);
+        msgpack::integer(out, self.conflicts);
+        msgpack::integer(out, self.futures);
+        self.overflow.write(out);
+        msgpack::bytes(out, &self.digest);
+        msgpack::integer(out, self.projection_version);
+        msgpack::integer(out, self.late);
+        msgpack::integer(out, self.duplicates);
+        msgpack::integer(out, self.commit_us);
+        self.applied.write(out, topics);
+        self.reached.write(out, topics);
+    }
+
+    /// Adds the hash of a projection, modulo 2^256.
+    pub fn add_digest(&mut self, hash: &[u8; 32]) {
+        let mut carry = 0u16;
+        for (sum, byte) in self.digest.iter_mut().zip(hash).rev() {
+            carry += u16::from(*sum) + u16::from(*byte);
+            *sum = carry as u8;
+            carry >>= 8;
+        }
+    }
+
+    /// Counts a variant that the head has not counted. None: a number would not fit.
+    pub fn apply(&mut self, event: &Facts) -> Option<()> {
+        self.events = self.events.checked_add(1)?;
+        self.first_us = self.first_us.min(event.us);
+        self.last_us = self.last_us.max(event.us);
+        self.counts.count(event.event_type)?;
+        self.agents.put(event.agent, "agents", &mut self.overflow);
+        if let Some(correlation) = event.correlation {
+            self.correlation_ids.put(correlation, "correlation_ids", &mut self.overflow);
+        }
+        if let Some(trace) = event.trace {
+            self.trace_ids.put(trace, "trace_ids", &mut self.overflow);
+        }
+        if let Some(status) = event.rules.head_status {
+            if Rank::raise(&mut self.status_at, event) {
+                self.status = status.to_vec();
+            }
+        }
+        match &event.data {
+            Data::Model { model, template, .. } => {
+                self.models.put(model, "models", &mut self.overflow);
+                if let Some(template) = template {
+                    self.templates.put(template, "templates", &mut self.overflow);
+                }
+            }
+            Data::Tool(tool) => self.tools.put(tool, "tools", &mut self.overflow),
+            Data::Policy { outcome, .. } => self.policy_outcomes.count(outcome)?,
+            Data::Feedback(_) | Data::Nothing => {}
+        }
+        Some(())
+    }
+}

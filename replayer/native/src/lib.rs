@@ -1,0 +1,225 @@
+//! The fold of events into timelines, for replayer/native/fold.py. Bytes in, rows out; it knows no Python.
+//!
+//! What it does not understand completely it leaves to Python's fold: every function of the parser and of the rules
+//! answers `None` then. All that is unsafe stands in this file and in `sha256::x86`.
+
+mod capped;
+mod decision;
+mod event;
+mod group;
+mod head;
+mod msgpack;
+mod rows;
+mod rules;
+mod schema;
+mod sha256;
+mod step;
+mod text;
+
+use schema::Schema;
+use step::Step;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::Arc;
+
+/// This library's own sources, in the order of their names: whether it is that of the files beside it.
+const SOURCES: [(&str, &[u8]); 13] = [
+    ("capped.rs", include_bytes!("capped.rs")),
+    ("decision.rs", include_bytes!("decision.rs")),
+    ("event.rs", include_bytes!("event.rs")),
+    ("group.rs", include_bytes!("group.rs")),
+    ("head.rs", include_bytes!("head.rs")),
+    ("lib.rs", include_bytes!("lib.rs")),
+    ("msgpack.rs", include_bytes!("msgpack.rs")),
+    ("rows.rs", include_bytes!("rows.rs")),
+    ("rules.rs", include_bytes!("rules.rs")),
+    ("schema.rs", include_bytes!("schema.rs")),
+    ("sha256.rs", include_bytes!("sha256.rs")),
+    ("step.rs", include_bytes!("step.rs")),
+    ("text.rs", include_bytes!("text.rs")),
+];
+
+/// Bytes that belong to the library, until its next call with the same step.
+#[repr(C)]
+pub struct Bytes {
+    data: *const u8,
+    length: usize,
+}
+
+impl Bytes {
+    fn of(data: &[u8]) -> Bytes {
+        Bytes { data: data.as_ptr(), length: data.len() }
+    }
+}
+
+/// What a step is between two calls; `broken` after a panic: nothing is known of it then.
+pub struct Handle {
+    step: Step,
+    broken: bool,
+}
+
+/// 1: done. 0: not, and Python has to do it. A panic ends here.
+fn guarded(work: impl FnOnce() -> Option<()>) -> i32 {
+    i32::from(matches!(catch_unwind(AssertUnwindSafe(work)), Ok(Some(()))))
+}
+
+/// # Safety
+/// `data` points to `length` bytes that live as long as the answer, or `length` is 0.
+unsafe fn given<'a>(data: *const u8, length: usize) -> &'a [u8] {
+    if length == 0 || data.is_null() {
+        &[]
+    } else {
+        std::slice::from_raw_parts(data, length)
+    }
+}
+
+/// The SHA-256 over name, NUL, SHA-256 of each source, into `out`.
+///
+/// # Safety
+/// `out` has room for 32 bytes.
+#[no_mangle]
+pub unsafe extern "C" fn replayer_sources(out: *mut u8) -> i32 {
+    guarded(|| {
+        let mut all = Vec::new();
+        for (name, source) in SOURCES {
+            all.extend_from_slice(name.as_bytes());
+            all.push(0);
+            all.extend_from_slice(&sha256::portable_digest(source));
+        }
+        let digest = sha256::portable_digest(&all);
+        std::ptr::copy_nonoverlapping(digest.as_ptr(), out, digest.len());
+        Some(())
+    })
+}
+
+/// A schema of its description, for the life of the process; null where it is not understood.
+///
+/// # Safety
+/// `data` points to `length` bytes.
+#[no_mangle]
+pub unsafe extern "C" fn replayer_schema(data: *const u8, length: usize) -> *const Schema {
+    // Panics are answered to the caller; what they would print is of no use there.
+    std::panic::set_hook(Box::new(|_| {}));
+    let read = catch_unwind(|| Schema::read(given(data, length)));
+    match read {
+        Ok(Some(schema)) => Arc::into_raw(Arc::new(schema)),
+        _ => std::ptr::null(),
+    }
+}
+
+/// Content and projection of one record into `out[0]` and `out[1]`, to be given back by `replayer_forget`.
+///
+/// # Safety
+/// `schema` is one of `replayer_schema`; `data` points to `length` bytes; `out` has room for two.
+#[no_mangle]
+pub unsafe extern "C" fn replayer_read(schema: *const Schema, data: *const u8, length: usize, out: *mut Bytes) -> i32 {
+    guarded(|| {
+        let (raw, mut made) = (given(data, length), Vec::new());
+        let found = event::read(&*schema, raw, &mut made, &mut event::Stack::default())?;
+        for (at, span) in [found.content, found.shown].into_iter().enumerate() {
+            let bytes: Box<[u8]> = span.of(raw, &made).into();
+            let length = bytes.len();
+            out.add(at).write(Bytes { data: Box::into_raw(bytes).cast(), length });
+        }
+        Some(())
+    })
+}
+
+/// # Safety
+/// `bytes` is one of `replayer_read`'s, and is given back once.
+#[no_mangle]
+pub unsafe extern "C" fn replayer_forget(bytes: *const Bytes) {
+    let Bytes { data, length } = std::ptr::read(bytes);
+    drop(Box::from_raw(std::ptr::slice_from_raw_parts_mut(data.cast_mut(), length)));
+}
+
+/// The SHA-256 of `data` into `out`; `portable`: without the processor's instructions for it.
+///
+/// # Safety
+/// `data` points to `length` bytes, `out` has room for 32.
+#[no_mangle]
+pub unsafe extern "C" fn replayer_sha256(data: *const u8, length: usize, portable: i32, out: *mut u8) -> i32 {
+    guarded(|| {
+        let data = given(data, length);
+        let digest = if portable == 0 { sha256::digest(data) } else { sha256::portable_digest(data) };
+        std::ptr::copy_nonoverlapping(digest.as_ptr(), out, digest.len());
+        Some(())
+    })
+}
+
+/// A step under way, until `replayer_end`.
+///
+/// # Safety
+/// `schema` is one of `replayer_schema`.
+#[no_mangle]
+pub unsafe extern "C" fn replayer_step(schema: *const Schema) -> *mut Handle {
+    Arc::increment_strong_count(schema);
+    let schema = Arc::from_raw(schema);
+    Box::into_raw(Box::new(Handle { step: Step::new(schema), broken: false }))
+}
+
+/// # Safety
+/// `handle` is one of `replayer_step`, and is ended once.
+#[no_mangle]
+pub unsafe extern "C" fn replayer_end(handle: *mut Handle) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(Box::from_raw(handle))));
+}
+
+/// `Step::parse`; into `out` the heads and the other keys to ask the table for.
+///
+/// # Safety
+/// `handle` is one of `replayer_step` that no other thread uses; `data` points to `length` bytes; `out` has room for two.
+#[no_mangle]
+pub unsafe extern "C" fn replayer_parse(handle: *mut Handle, data: *const u8, length: usize, out: *mut Bytes) -> i32 {
+    guarded(|| {
+        let step = usable(handle)?;
+        step.parse(given(data, length))?;
+        for (at, bytes) in [&step.heads.data, &step.keys.data].into_iter().enumerate() {
+            out.add(at).write(Bytes::of(bytes));
+        }
+        (*handle).broken = false;
+        Some(())
+    })
+}
+
+/// `Step::fold`; into `out` the rows of events, implied and noted identities, decisions and heads, then the summary.
+///
+/// # Safety
+/// As of `replayer_parse`; `known` points to `known_length` bytes; `out` has room for six.
+#[no_mangle]
+pub unsafe extern "C" fn replayer_fold(
+    handle: *mut Handle,
+    data: *const u8,
+    length: usize,
+    known: *const u8,
+    known_length: usize,
+    out: *mut Bytes,
+) -> i32 {
+    guarded(|| {
+        let step = usable(handle)?;
+        step.fold(given(data, length), given(known, known_length))?;
+        let rows = &step.out;
+        let whole = &rows.events.data[..rows.whole_bytes];
+        let answers = [
+            whole,
+            &rows.implied.data,
+            &rows.noted.data,
+            &rows.decisions.data,
+            &rows.heads.data,
+            &step.summary,
+        ];
+        for (at, bytes) in answers.into_iter().enumerate() {
+            out.add(at).write(Bytes::of(bytes));
+        }
+        (*handle).broken = false;
+        Some(())
+    })
+}
+
+/// The step, taken for broken until its call has come to its end.
+unsafe fn usable<'a>(handle: *mut Handle) -> Option<&'a mut Step> {
+    let handle = handle.as_mut()?;
+    if std::mem::replace(&mut handle.broken, true) {
+        return None;
+    }
+    Some(&mut handle.step)
+}
