@@ -1,4 +1,11 @@
 # The image of `replayer worker` and `replayer investigator`. No Java, no tools: the embedded broker is for laptops.
+# The native fold, built as replayer/native/build.py does it.
+FROM rust:1.95-slim-bookworm AS native
+WORKDIR /src
+COPY replayer replayer
+RUN rustc --edition=2021 --crate-type=cdylib --crate-name=fold -Copt-level=3 -Ccodegen-units=1 -Coverflow-checks=on \
+      -Cpanic=unwind -Cstrip=symbols -o /fold.cdylib replayer/native/src/lib.rs
+
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /src
 COPY bootstrap.txt constraints.txt ./
@@ -14,6 +21,7 @@ COPY topics topics
 COPY replayer replayer
 RUN /opt/tools/bin/python -m hatchling build --target wheel --directory /wheels \
  && /opt/tools/bin/uv pip install --no-cache --python /opt/replayer/bin/python --no-deps /wheels/*.whl
+COPY --from=native /fold.cdylib /opt/replayer/lib/python3.11/site-packages/replayer/native/fold.cdylib
 
 FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin replayer \

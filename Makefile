@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
+NATIVE := $(VENV)/.native-fold
 PEERS  := benchmarks/.venv-peers/.installed
 # pip and uv show their progress in a terminal; a log gets one line for each step instead.
 QUIET  := $(shell test -t 2 || echo --quiet)
@@ -15,7 +16,7 @@ MINUTES ?= 30
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-install: $(READY) ## create .venv from constraints.txt (pinned, hashed)
+install: $(NATIVE) ## create .venv from constraints.txt (pinned, hashed); build the native fold where rustc is on the PATH
 
 $(READY): constraints.txt bootstrap.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("replayer needs Python 3.11 or newer; this is %s. Say make PYTHON=python3.11" % sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -28,13 +29,18 @@ $(READY): constraints.txt bootstrap.txt pyproject.toml
 	@$(BIN)/uv pip install $(QUIET) --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(READY) ## broker, worker, investigator, a workload, one timeline, one investigation; stays up until Ctrl-C (DEMO_EXIT=1 ends by itself)
+# Without rustc, or with one that does not take the sources, Python folds: one line says so.
+$(NATIVE): $(READY) $(wildcard replayer/native/src/*.rs)
+	@$(BIN)/python -m replayer.native.build || true
+	@touch $@
+
+demo: $(NATIVE) ## broker, worker, investigator, a workload, one timeline, one investigation; stays up until Ctrl-C (DEMO_EXIT=1 ends by itself)
 	@$(BIN)/replayer demo
 
-test: $(READY) ## the whole suite, real Kafka included
+test: $(NATIVE) ## the whole suite, real Kafka included
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
-soak: $(READY) ## every chaos recipe in each guarantee, half an hour or more for one seed: make soak SEEDS="1 2"
+soak: $(NATIVE) ## every chaos recipe in each guarantee, half an hour or more for one seed: make soak SEEDS="1 2"
 	@$(BIN)/python -m tests.chaos.soak --minutes $(MINUTES) --seeds $(SEEDS)
 
 check: lint types arrows manifests test ## what a change must pass: ruff, mypy --strict, arrows, manifests, tests
@@ -51,10 +57,10 @@ arrows: $(READY) ## who may import whom
 manifests: $(READY) ## k8s manifests and Dockerfile, offline
 	@$(BIN)/python -m pytest -q tests/k8s
 
-bench: $(READY) $(PEERS) ## every figure and its peers, about an hour and a half on 2 cores; writes benchmarks/results.json and RESULTS.md
+bench: $(NATIVE) $(PEERS) ## every figure and its peers, about an hour and a half on 2 cores; writes benchmarks/results.json and RESULTS.md
 	@$(BIN)/python -m benchmarks.run
 
-bench-check: $(READY) $(PEERS) ## a small run, about six minutes: fails where a ratio is a third below benchmarks/results.json
+bench-check: $(NATIVE) $(PEERS) ## a small run, about six minutes: fails where a ratio is a third below benchmarks/results.json
 	@$(BIN)/python -m benchmarks.check
 
 peers: $(PEERS) ## what `make bench` compares with, in an environment of its own (benchmarks/peers.txt)

@@ -38,7 +38,7 @@ def create_worker(settings: Settings, metrics: Metrics) -> Engine:
     engine = Engine(
         _config(settings, metrics, settings.app_id, settings.instance_dir),
         [
-            tables.timelines(settings.partitions, partition_of, settings.max_record_bytes),
+            tables.timelines(settings.partitions, partition_of, settings.max_record_bytes, settings.fold),
             tables.replays(settings.partitions, partition_of, settings.max_record_bytes),
         ],
         metrics,

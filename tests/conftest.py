@@ -12,11 +12,17 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from replayer.kafka.broker import EmbeddedBroker
+from replayer.native.build import up_to_date
 
 # How long an example takes says how busy the machine is, not whether the property holds.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
+
+#: Why there is no native fold to be tested; None where its library is there, built of the sources as they are. Tests
+#: that are not collected are not passed: the summary says so.
+_NO_NATIVE_FOLD: Final = up_to_date()
+collect_ignore = [] if _NO_NATIVE_FOLD is None else ["native"]
 
 _STARTED: Final = pytest.StashKey[EmbeddedBroker]()
 
@@ -112,6 +118,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _NO_NATIVE_FOLD is not None:
+        terminalreporter.section("not tested: the native fold", yellow=True)
+        terminalreporter.line(f"tests/native was not collected: {_NO_NATIVE_FOLD}")
     if _skipped:
         terminalreporter.section("skipped, which counts as failed", red=True)
         for name in _skipped:

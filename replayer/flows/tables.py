@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
+
+import structlog
 
 from replayer.core.deadletters import dead_letter
 from replayer.core.outcome import Record, Send
@@ -11,7 +14,11 @@ from replayer.core.replays import ReplaysFold
 from replayer.core.rows import implied
 from replayer.core.timeline import TimelineFold
 from replayer.engine.config import Fold, TableSpec
+from replayer.native.fold import NativeFold
+from replayer.native.library import NoLibrary, UnusableLibrary
 from topics import catalogue, deadletter
+
+log = structlog.get_logger(__name__)
 
 TIMELINES = "timelines"
 REPLAYS = "replays"
@@ -20,14 +27,21 @@ INVESTIGATIONS = "investigations"
 _REPLAY_TOPICS = (catalogue.REPLAY_COMMANDS.name, catalogue.REPLAY_PROGRESS.name)
 
 
-def timelines(partitions: int, partition_of: Callable[[bytes, int], int], max_record_bytes: int) -> TableSpec:
-    """The worker's main table: every event family, co-partitioned by workflow ID."""
-    fold = TimelineFold(partition_of=lambda key: partition_of(key, partitions), max_record_bytes=max_record_bytes)
+def timelines(
+    partitions: int,
+    partition_of: Callable[[bytes, int], int],
+    max_record_bytes: int,
+    fold: Literal["auto", "python"] = "auto",
+) -> TableSpec:
+    """The worker's main table: every event family, co-partitioned by workflow ID.
+
+    `fold` auto: native where its library can be used. The log says which it is, and why not the other.
+    """
     return TableSpec(
         TIMELINES,
         tuple(topic.name for topic in catalogue.SOURCES),
         partitions,
-        fold.folding,
+        _timeline_fold(lambda key: partition_of(key, partitions), max_record_bytes, fold),
         partial(_poison, max_record_bytes),
         implied=implied,
     )
@@ -66,6 +80,22 @@ def _replays_fold(partitions: int, partition_of: Callable[[bytes, int], int], ma
     return ReplaysFold(
         partition_of=lambda key: partition_of(key, partitions), max_record_bytes=max_record_bytes
     ).folding
+
+
+def _timeline_fold(partition_of: Callable[[bytes], int], max_record_bytes: int, asked: str) -> Fold:
+    if asked == "auto":
+        try:
+            native = NativeFold(partition_of=partition_of, max_record_bytes=max_record_bytes)
+        except UnusableLibrary as exc:
+            log.warning("timelines are folded in Python", reason=str(exc))
+        except NoLibrary as exc:
+            log.info("timelines are folded in Python", reason=str(exc))
+        else:
+            log.info("timelines are folded by native code")
+            return native.folding
+    else:
+        log.info("timelines are folded in Python", reason="REPLAYER_FOLD=python")
+    return TimelineFold(partition_of=partition_of, max_record_bytes=max_record_bytes).folding
 
 
 def _poison(max_record_bytes: int, record: Record, exc: Exception, now_ms: int) -> Send:

@@ -7,25 +7,39 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+from replayer.native.library import NoLibrary, loaded
 from replayer.native.sources import DIRECTORY, LIBRARY
 
 OPTIONS = (
     "--edition=2021", "--crate-type=cdylib", "--crate-name=fold", "-Copt-level=3", "-Ccodegen-units=1",
-    "-Coverflow-checks=on", "-Cpanic=unwind", "-Cstrip=symbols", "-Dwarnings",
+    "-Coverflow-checks=on", "-Cpanic=unwind", "-Cstrip=symbols",
 )  # fmt: skip
 
 
-def build(path: Path = LIBRARY, sources: Path = DIRECTORY) -> None:
+def build(path: Path = LIBRARY, sources: Path = DIRECTORY, options: Sequence[str] = OPTIONS) -> None:
     """Make the library anew. Raises FileNotFoundError without rustc, CalledProcessError where it refuses them."""
     rustc = shutil.which("rustc")
     if rustc is None:
         raise FileNotFoundError("rustc is not on the PATH")
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".build-") as directory:
         made = Path(directory) / path.name
-        subprocess.run([rustc, *OPTIONS, "-o", made, sources / "lib.rs"], check=True)
+        subprocess.run([rustc, *options, "-o", made, sources / "lib.rs"], check=True)
         os.replace(made, path)  # a process that has the old one loaded keeps it
+
+
+def up_to_date() -> str | None:
+    """Build the library where it is not that of the sources; why that cannot be, or None. Raises CalledProcessError."""
+    try:
+        loaded()
+    except NoLibrary:
+        try:
+            build()
+        except FileNotFoundError as exc:
+            return str(exc)
+    return None
 
 
 def main() -> int:

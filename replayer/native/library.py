@@ -11,13 +11,17 @@ import msgspec
 
 from replayer.core.errors import ReplayerError
 from replayer.native.schema import description
-from replayer.native.sources import LIBRARY, fingerprint
+from replayer.native.sources import DIRECTORY, LIBRARY, fingerprint
 
 Pairs = list[tuple[bytes, bytes]]
 
 
 class NoLibrary(ReplayerError):
     """There is no native library to be used; the text says why, and what to do about it."""
+
+
+class UnusableLibrary(NoLibrary):
+    """There is one, but not for these sources, these events or this machine."""
 
 
 class NotDone(Exception):
@@ -43,15 +47,18 @@ _decode_summary = msgspec.msgpack.Decoder(tuple[list[int], list[int]]).decode
 class Library:
     """The library, for events of at most `max_record_bytes`.
 
-    Raises NoLibrary where there is none, or one that was built of other sources or for other events.
+    `sources`: what it must have been built of. Raises NoLibrary, UnusableLibrary.
     """
 
-    def __init__(self, max_record_bytes: int, path: Path = LIBRARY) -> None:
-        self._functions = functions = _loaded(path)
-        told = description(max_record_bytes)
+    def __init__(self, max_record_bytes: int, path: Path = LIBRARY, sources: Path = DIRECTORY) -> None:
+        self._functions = functions = loaded(path, sources)
+        try:
+            told = description(max_record_bytes)
+        except TypeError as exc:
+            raise UnusableLibrary(f"{path.name} cannot be told of these events: {exc}") from exc
         self._schema = functions.replayer_schema(told, len(told))
         if not self._schema:
-            raise NoLibrary(f"{path.name} does not know events like these: its rules miss a field they are about")
+            raise UnusableLibrary(f"{path.name} does not know events like these: its rules miss a field they are about")
 
     def step(self) -> Step:
         return Step(self._functions, self._functions.replayer_step(self._schema))
@@ -109,18 +116,23 @@ def _seen(found: _Bytes) -> memoryview:
     return _view(found.data, found.length, _READ)  # type: ignore[no-any-return] # typed by restype
 
 
-def _loaded(path: Path) -> Any:
+def loaded(path: Path = LIBRARY, sources: Path = DIRECTORY) -> Any:
+    """The library's functions. Raises as `Library` does."""
     if not path.exists():
         raise NoLibrary(f"there is no {path.name}: `python -m replayer.native.build` makes it, with rustc")
     try:
         functions = ctypes.CDLL(str(path))
         functions.replayer_sources.argtypes = (ctypes.c_char_p,)
     except (OSError, AttributeError) as exc:
-        raise NoLibrary(f"{path.name} cannot be loaded ({exc.__class__.__name__}): build it on this machine") from exc
+        raise UnusableLibrary(
+            f"{path.name} cannot be loaded ({exc.__class__.__name__}): build it on this machine"
+        ) from exc
     built_of = ctypes.create_string_buffer(32)
     functions.replayer_sources(built_of)
-    if built_of.raw != fingerprint():
-        raise NoLibrary(f"{path.name} was built of other sources than those beside it: build it anew")
+    if built_of.raw != fingerprint(sources):
+        raise UnusableLibrary(
+            f"{path.name} was built of other sources than those beside it: say `python -m replayer.native.build`"
+        )
     pointer, size, data, out = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.POINTER(_Bytes)
     for name, result, arguments in (
         ("schema", pointer, (data, size)),

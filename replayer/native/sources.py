@@ -6,7 +6,8 @@ import hashlib
 from pathlib import Path
 
 DIRECTORY = Path(__file__).parent / "src"
-LIBRARY = Path(__file__).parent / "libfold.so"
+#: Not `.so`: whatever looks for modules would take it for one of Python's.
+LIBRARY = Path(__file__).parent / "fold.cdylib"
 
 
 def fingerprint(directory: Path = DIRECTORY) -> bytes:

@@ -124,6 +124,13 @@ class Settings(BaseSettings):
         "exactly_once",
         description="at_least_once shows an event sooner; after a zombie worker its timeline heads may be wrong",
     )
+    fold: Literal["auto", "python"] = Field(
+        "auto",
+        description=(
+            "auto folds events with native code where its library was built, which the log says at the start; python "
+            "never does. Both make the same rows"
+        ),
+    )
     stop_grace_s: float = Field(
         20.0, gt=0, description="How long a stopping process may take to finish what it has begun"
     )

@@ -13,6 +13,8 @@ import yaml
 from packaging.utils import canonicalize_name
 
 import replayer
+from replayer.native.build import OPTIONS
+from replayer.native.sources import DIRECTORY, LIBRARY
 
 ROOT = Path(replayer.__file__).parents[1]
 
@@ -35,7 +37,7 @@ def runtime() -> dict[str, str]:
 
 
 def test_it_is_built_in_stages_and_runs_as_nobody_special(instructions):
-    assert [name for name, _ in instructions].count("FROM") == 2
+    assert [name for name, _ in instructions].count("FROM") == 3
     last = instructions[max(i for i, (name, _) in enumerate(instructions) if name == "FROM") :]
     said = dict(last)
     uid = int(said["USER"].split(":")[0])
@@ -60,6 +62,15 @@ def test_every_install_is_hashed_or_our_own_wheel(instructions):
     for step in installs:
         assert "--no-deps" in step
         assert "--require-hashes" in step or step.split()[-1] == "/wheels/*.whl"
+
+
+def test_the_native_fold_is_built_as_a_checkout_builds_it(instructions):
+    (built,) = [arguments for name, arguments in instructions if name == "RUN" and arguments.startswith("rustc")]
+    *options, to, library, source = built.split()[1:]
+    assert (tuple(options), to, library) == (OPTIONS, "-o", f"/{LIBRARY.name}")
+    assert (ROOT / source).parent == DIRECTORY
+    (copied,) = [arguments for name, arguments in instructions if name == "COPY" and library in arguments]
+    assert copied.split()[-1].endswith("/site-packages/" + str(LIBRARY.relative_to(ROOT)))
 
 
 def test_what_it_copies_is_there_and_not_ignored(instructions):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -27,5 +28,6 @@ def fold_one(self: Any, workflow: Any, head: Any, record: Any, event: Any, conte
 
 
 if __name__ == "__main__":
+    os.environ["REPLAYER_FOLD"] = "python"  # what is mutated must be what folds
     timeline._Batch._fold_one = fold_one  # type: ignore[method-assign] # the mutation
     sys.exit(main())
