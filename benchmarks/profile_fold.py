@@ -3,6 +3,7 @@
 Stages in µs of CPU time per event: decode (validated, with canonical content), the fold itself, its reads from RocksDB,
 appending its rows to record batches as the lane's producer does, and the RocksDB write. Then cProfile's view of the
 fold over rows in memory. Not in it: fetching, the event loop, sending, the transaction, RocksDB's own threads.
+`--folds` compares Python's fold with the native one instead.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import cyclopts
 import rocksdict
@@ -27,6 +28,7 @@ from replayer.core.sizes import Size, topic
 from replayer.core.timeline import TimelineFold
 from replayer.engine.memory import RocksMemory
 from replayer.engine.rows import RocksRows
+from replayer.native.fold import NativeFold
 from topics.catalogue import DEFAULT_MAX_RECORD_BYTES
 from topics.codec import Undecodable, read
 
@@ -84,7 +86,7 @@ def timed(work: Callable[[], Any], events: int) -> float:
 
 
 def folded(
-    fold: TimelineFold, rows: Rows, write: Callable[[Written], None], told: list[list[SourceRecord]]
+    fold: TimelineFold | NativeFold, rows: Rows, write: Callable[[Written], None], told: list[list[SourceRecord]]
 ) -> list[Written]:
     out = []
     for records in told:
@@ -174,9 +176,38 @@ def best(size: Size, count: int, batch: int, repeat: int) -> dict[str, float]:
     return {name: min(run[name] for run in runs) for name in runs[0]}
 
 
-def main(*, events: int = 50_000, batch: int = 4000, repeat: int = 3, lines: int = 25) -> None:
+def folds(size: Size, count: int, batch: int) -> dict[str, float]:
+    """µs per event of either fold, decoding included, its reads from RocksDB and the writes not."""
+    told = batches(size, count, batch)
+    arguments: dict[str, Any] = {"partition_of": lambda _: 0, "max_record_bytes": DEFAULT_MAX_RECORD_BYTES}
+    found, rows = {}, []
+    for name, fold in (("Python", TimelineFold(**arguments)), ("native", NativeFold(**arguments))):
+        with tempfile.TemporaryDirectory(prefix="profile-fold-") as directory:
+            table = RocksTable(Path(directory) / "db")
+            spent = timed(lambda fold=fold, table=table: rows.append(folded(fold, table, table.write, told)), count)  # type: ignore[misc]
+            found[name] = spent - (table.reading_s + table.writing_s) * 1e6 / count
+            table.db.close()
+    if rows[0] != rows[1]:
+        raise SystemExit("the two folds make different rows")
+    return found
+
+
+def main(
+    *,
+    events: int = 50_000,
+    batch: int = 4000,
+    repeat: int = 3,
+    lines: int = 25,
+    folds_only: Annotated[bool, cyclopts.Parameter("--folds")] = False,
+) -> None:
     """Print the stages for both sizes and the profile of the fold for 1-KB events."""
     sizes: tuple[Size, ...] = ("1KB", "200B")
+    if folds_only:
+        for size in sizes:
+            runs = [folds(size, events, batch) for _ in range(repeat)]
+            least = {name: min(run[name] for run in runs) for name in runs[0]}
+            print(f"{size}: " + ", ".join(f"{name} {number:.2f} µs an event" for name, number in least.items()))
+        return
     for size in sizes:
         print(f"{size}, batches of {batch}, per event (µs, best of {repeat}):")
         for name, number in best(size, events, batch, repeat).items():

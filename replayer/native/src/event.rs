@@ -3,30 +3,10 @@
 //! `None` means that the bytes are not understood, not that they are no event: Python decides.
 
 use crate::rules::{Used, PATHS};
-use crate::schema::{Absent, Field, Kind, Schema, Shape};
+use crate::schema::{Absent, Field, Kind, Schema, Shape, Start};
+use crate::span::{Span, MADE, NONE};
+use crate::tag::tag_of;
 use crate::text;
-
-/// Bytes of the record itself, or of those that were made of it. Never empty, but for `NONE`.
-#[derive(Clone, Copy, PartialEq)]
-pub struct Span {
-    made: bool,
-    start: u32,
-    end: u32,
-}
-
-pub const NONE: Span = Span { made: false, start: 0, end: 0 };
-
-impl Span {
-    pub fn is_none(self) -> bool {
-        self.start == self.end
-    }
-
-    /// `raw`: the record; `made`: what the reader wrote.
-    pub fn of<'a>(self, raw: &'a [u8], made: &'a [u8]) -> &'a [u8] {
-        let from = if self.made { made } else { raw };
-        &from[self.start as usize..self.end as usize]
-    }
-}
 
 /// A value's canonical form, and that of what of it may be projected.
 #[derive(Clone, Copy)]
@@ -64,7 +44,6 @@ pub fn read(schema: &Schema, raw: &[u8], made: &mut Vec<u8>, stack: &mut Stack) 
     if raw.len() > schema.max_record_bytes {
         return None;
     }
-    u32::try_from(raw.len() + made.len()).ok()?;
     stack.0.clear();
     let kind = schema.type_named(tag_of(raw, &schema.tag)?)?;
     let mut parser = Parser { raw, at: 0, made, values: &mut stack.0, used: [NONE; PATHS.len()] };
@@ -92,22 +71,21 @@ impl Parser<'_> {
         self.raw.get(self.at..)?.starts_with(word).then(|| self.at += word.len())
     }
 
-    fn own(&self, start: usize, end: usize) -> Value {
-        let span = Span { made: false, start: start as u32, end: end as u32 };
-        Value { content: span, shown: span }
+    fn own(&self, start: usize, end: usize) -> Option<Value> {
+        let span = Span::new(0, start, end)?;
+        Some(Value { content: span, shown: span })
     }
 
     /// What was written behind `start`.
     fn written(&self, start: usize) -> Option<Span> {
-        Some(Span { made: true, start: start as u32, end: u32::try_from(self.made.len()).ok()? })
+        Span::new(MADE, start, self.made.len())
     }
 
     fn copy(&mut self, span: Span) {
-        let range = span.start as usize..span.end as usize;
-        if span.made {
-            self.made.extend_from_within(range);
+        if span.made() {
+            self.made.extend_from_within(span.range());
         } else {
-            self.made.extend_from_slice(&self.raw[range]);
+            self.made.extend_from_slice(&self.raw[span.range()]);
         }
     }
 
@@ -131,7 +109,7 @@ impl Parser<'_> {
                 seen |= 1 << index;
                 canonical &= !self.space();
                 let value = self.field(field)?;
-                canonical &= !value.content.made && !value.content.is_none();
+                canonical &= !value.content.made() && !value.content.is_none();
                 if !value.content.is_none() {
                     hides |= field.hidden || value.shown != value.content;
                     self.values[base + index] = value;
@@ -149,7 +127,7 @@ impl Parser<'_> {
             return None;
         }
         let content = if canonical {
-            self.own(start, self.at).content
+            self.own(start, self.at)?.content
         } else {
             self.assembled(shape, base, |_, value| value.content)?
         };
@@ -180,12 +158,15 @@ impl Parser<'_> {
     /// The field whose key is next, and whether there was space behind the key. `next`: the likeliest.
     fn key(&mut self, shape: &Shape, next: usize) -> Option<(usize, bool)> {
         let rest = self.raw.get(self.at..)?;
-        let count = shape.fields.len();
-        for index in (next..count).chain(0..next.min(count)) {
-            let key = &shape.fields[index].key;
-            if rest.starts_with(key) {
-                self.at += key.len();
-                return Some((index, false));
+        let (before, behind) = shape.starts.split_at(next.min(shape.starts.len()));
+        let eight = Start::eight(rest);
+        for (starts, first) in [(behind, before.len()), (before, 0)] {
+            for (index, _) in starts.iter().enumerate().filter(|(_, start)| start.begins(eight)) {
+                let key = &shape.fields[first + index].key;
+                if rest.starts_with(key) {
+                    self.at += key.len();
+                    return Some((first + index, false));
+                }
             }
         }
         if rest.first() != Some(&b'"') {
@@ -206,7 +187,7 @@ impl Parser<'_> {
             return Some(ABSENT);
         }
         let value = self.value(&field.kind)?;
-        if field.absent == Absent::EmptyList && value.content.end - value.content.start == 2 {
+        if field.absent == Absent::EmptyList && value.content.range().len() == 2 {
             return Some(ABSENT);
         }
         if let Some(used) = field.used {
@@ -227,12 +208,15 @@ impl Parser<'_> {
                 if *hex && !text::is_hex(&self.raw[found.start..found.end]) {
                     return None;
                 }
-                Some(self.own(found.start - 1, found.end + 1))
+                self.own(found.start - 1, found.end + 1)
             }
             Kind::Literal(values) => {
                 let found = self.string()?;
                 let said = &self.raw[found.start..found.end];
-                values.iter().any(|value| value == said).then(|| self.own(found.start - 1, found.end + 1))
+                if !values.iter().any(|value| value == said) {
+                    return None;
+                }
+                self.own(found.start - 1, found.end + 1)
             }
             Kind::Instant => self.instant(),
             Kind::Integer { least, most } => {
@@ -242,13 +226,13 @@ impl Parser<'_> {
                     return None;
                 }
                 self.at = number.end;
-                Some(self.own(start, number.end))
+                self.own(start, number.end)
             }
             Kind::Float { least, most } => self.float(*least, *most),
             Kind::Boolean => {
                 let start = self.at;
                 self.word(if self.peek()? == b't' { b"true" } else { b"false" })?;
-                Some(self.own(start, self.at))
+                self.own(start, self.at)
             }
         }
     }
@@ -267,7 +251,7 @@ impl Parser<'_> {
         let (start, end) = (found.start - 1, found.end + 1);
         let instant = text::instant(&self.raw[found.start..found.end])?;
         if instant.canonical {
-            return Some(self.own(start, end));
+            return self.own(start, end);
         }
         let written = self.made.len();
         self.made.extend_from_slice(&self.raw[start..start + 20]);
@@ -285,7 +269,7 @@ impl Parser<'_> {
         self.at = number.end;
         if number.point.is_some() {
             let value = text::shortest_float(said)?;
-            return (value >= least && value <= most).then(|| self.own(start, number.end));
+            return if value >= least && value <= most { self.own(start, number.end) } else { None };
         }
         let value = text::integer(said)?; // written as a float of its value: exact up to 15 digits
         if value.abs() >= 1_000_000_000_000_000 || (value as f64) < least || (value as f64) > most {
@@ -311,7 +295,7 @@ impl Parser<'_> {
                     return None;
                 }
                 let value = self.value(of)?;
-                canonical &= !value.content.made;
+                canonical &= !value.content.made();
                 hides |= value.shown != value.content;
                 self.values.push(value);
                 canonical &= !self.space();
@@ -323,11 +307,8 @@ impl Parser<'_> {
                 }
             }
         }
-        let content = if canonical {
-            self.own(start, self.at).content
-        } else {
-            self.listed(base, |value| value.content)?
-        };
+        let content =
+            if canonical { self.own(start, self.at)?.content } else { self.listed(base, |value| value.content)? };
         let shown = if hides { self.listed(base, |value| value.shown)? } else { content };
         self.values.truncate(base);
         Some(Value { content, shown })
@@ -344,75 +325,5 @@ impl Parser<'_> {
         }
         self.made.push(b']');
         self.written(start)
-    }
-}
-
-/// The string under the key `tag` of the outermost object. What is passed over is looked at later, by its rules.
-fn tag_of<'a>(raw: &'a [u8], tag: &[u8]) -> Option<&'a [u8]> {
-    let mut at = spaces(raw, 0);
-    if raw.get(at)? != &b'{' {
-        return None;
-    }
-    loop {
-        at = spaces(raw, at + 1);
-        let key_at = at;
-        at = spaces(raw, string_end(raw, at)?);
-        if raw.get(at)? != &b':' {
-            return None;
-        }
-        at = spaces(raw, at + 1);
-        if raw[key_at..].starts_with(&tag[..tag.len() - 1]) {
-            let end = string_end(raw, at)?;
-            return raw.get(at + 1..end - 1);
-        }
-        at = spaces(raw, value_end(raw, at)?);
-        if raw.get(at)? != &b',' {
-            return None;
-        }
-    }
-}
-
-fn spaces(raw: &[u8], mut at: usize) -> usize {
-    while matches!(raw.get(at), Some(b' ' | b'\n' | b'\r' | b'\t')) {
-        at += 1;
-    }
-    at
-}
-
-/// Behind the string that begins at `at`.
-fn string_end(raw: &[u8], at: usize) -> Option<usize> {
-    if raw.get(at)? != &b'"' {
-        return None;
-    }
-    Some(text::string(raw, at)?.end + 1)
-}
-
-/// Behind the value that begins at `at`, if it is one.
-fn value_end(raw: &[u8], mut at: usize) -> Option<usize> {
-    let mut depth = 0usize;
-    loop {
-        match raw.get(at)? {
-            b'"' => at = string_end(raw, at)?,
-            b'{' | b'[' => {
-                depth += 1;
-                at += 1;
-            }
-            b'}' | b']' => {
-                depth = depth.checked_sub(1)?;
-                at += 1;
-            }
-            b',' | b':' if depth == 0 => return None,
-            _ => {
-                at += 1;
-                if depth == 0 {
-                    while !matches!(raw.get(at)?, b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t') {
-                        at += 1;
-                    }
-                }
-            }
-        }
-        if depth == 0 {
-            return Some(at);
-        }
     }
 }

@@ -1,12 +1,13 @@
-//! The records of one workflow in a step, folded as replayer/core/timeline.py folds them.
+//! The records of one workflow in a step, folded as replayer/core/timeline.py folds them. `None` leaves them to Python.
 
 use crate::capped::{Topic, Topics};
 use crate::decision::Decision;
-use crate::event::Span;
 use crate::head::Head;
+use crate::out::{Out, Pairs, Totals};
 use crate::rows::{self, EventRow, Sighting, FIRST, LATE, MAX_INLINE};
 use crate::rules::{Fields, Used, Variant};
 use crate::schema::Schema;
+use crate::span::Span;
 use std::collections::HashMap;
 
 /// A record that was understood.
@@ -27,60 +28,6 @@ pub struct Parsed {
     /// Places in its group.
     pub identity: usize,
     pub decision: usize,
-}
-
-/// What a table was told, by kind; `None`s of this module mean that Python has to fold the group.
-#[derive(Default, Clone, Copy)]
-pub struct Totals {
-    pub folded: i64,
-    pub duplicate: i64,
-    pub variant: i64,
-    pub reprocessed: i64,
-    pub late: i64,
-}
-
-/// Rows as MessagePack: an array of pairs, whose head is filled in at the end.
-#[derive(Default)]
-pub struct Pairs {
-    pub data: Vec<u8>,
-    pub count: u32,
-}
-
-pub const HEAD_BYTES: usize = 5;
-
-impl Pairs {
-    pub fn reset(&mut self) {
-        self.data.clear();
-        self.data.extend_from_slice(&[0xdd, 0, 0, 0, 0]);
-        self.count = 0;
-    }
-
-    pub fn close(&mut self, count: u32) {
-        self.data[1..HEAD_BYTES].copy_from_slice(&count.to_be_bytes());
-    }
-
-    /// Appends a row.
-    fn pair(&mut self, key: impl FnOnce(&mut Vec<u8>), value: &[u8]) {
-        crate::msgpack::array(&mut self.data, 2);
-        key(&mut self.data);
-        crate::msgpack::bytes(&mut self.data, value);
-        self.count += 1;
-    }
-}
-
-/// What a step's rows go to.
-#[derive(Default)]
-pub struct Out {
-    pub events: Pairs,
-    pub implied: Pairs,
-    pub noted: Pairs,
-    pub decisions: Pairs,
-    pub heads: Pairs,
-    pub totals: Totals,
-    /// Of the events: how much is of groups that are whole.
-    pub whole_bytes: usize,
-    pub whole_count: u32,
-    value: Vec<u8>,
 }
 
 struct Identity {
@@ -302,9 +249,8 @@ impl Group {
         }
         self.totals.variant += 1;
         let head = self.head.as_mut()?;
-        let applied = |seen: &&Sighting| {
-            seen.variant != event.variant && seen.offset < head.applied.get(seen.topic).unwrap_or(0)
-        };
+        let applied =
+            |seen: &&Sighting| seen.variant != event.variant && seen.offset < head.applied.get(seen.topic).unwrap_or(0);
         if identity.sightings.iter().filter(applied).count() == 1 {
             head.conflicts = head.conflicts.checked_add(1)?;
         }

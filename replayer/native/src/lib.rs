@@ -9,20 +9,23 @@ mod event;
 mod group;
 mod head;
 mod msgpack;
+mod out;
 mod rows;
 mod rules;
 mod schema;
 mod sha256;
+mod span;
 mod step;
+mod tag;
 mod text;
 
 use schema::Schema;
-use step::Step;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
+use step::Step;
 
 /// This library's own sources, in the order of their names: whether it is that of the files beside it.
-const SOURCES: [(&str, &[u8]); 13] = [
+const SOURCES: [(&str, &[u8]); 16] = [
     ("capped.rs", include_bytes!("capped.rs")),
     ("decision.rs", include_bytes!("decision.rs")),
     ("event.rs", include_bytes!("event.rs")),
@@ -30,11 +33,14 @@ const SOURCES: [(&str, &[u8]); 13] = [
     ("head.rs", include_bytes!("head.rs")),
     ("lib.rs", include_bytes!("lib.rs")),
     ("msgpack.rs", include_bytes!("msgpack.rs")),
+    ("out.rs", include_bytes!("out.rs")),
     ("rows.rs", include_bytes!("rows.rs")),
     ("rules.rs", include_bytes!("rules.rs")),
     ("schema.rs", include_bytes!("schema.rs")),
     ("sha256.rs", include_bytes!("sha256.rs")),
+    ("span.rs", include_bytes!("span.rs")),
     ("step.rs", include_bytes!("step.rs")),
+    ("tag.rs", include_bytes!("tag.rs")),
     ("text.rs", include_bytes!("text.rs")),
 ];
 
@@ -199,14 +205,8 @@ pub unsafe extern "C" fn replayer_fold(
         step.fold(given(data, length), given(known, known_length))?;
         let rows = &step.out;
         let whole = &rows.events.data[..rows.whole_bytes];
-        let answers = [
-            whole,
-            &rows.implied.data,
-            &rows.noted.data,
-            &rows.decisions.data,
-            &rows.heads.data,
-            &step.summary,
-        ];
+        let answers =
+            [whole, &rows.implied.data, &rows.noted.data, &rows.decisions.data, &rows.heads.data, &step.summary];
         for (at, bytes) in answers.into_iter().enumerate() {
             out.add(at).write(Bytes::of(bytes));
         }

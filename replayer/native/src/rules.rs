@@ -1,7 +1,7 @@
 //! What of an event the rules of head and decision are about: replayer/core/head.py and decisions.py say why.
 
-use crate::event::{Span, NONE};
 use crate::schema::{Kind, Shape};
+use crate::span::{Span, NONE};
 use crate::text;
 use std::borrow::Cow;
 

@@ -20,8 +20,35 @@ pub struct EventType {
 /// The fields of an object in the order of its canonical form, at most 64.
 pub struct Shape {
     pub fields: Vec<Field>,
+    /// How the keys begin, field by field: it rules most of them out at once.
+    pub starts: Vec<Start>,
     /// The required fields, a bit each.
     pub required: u64,
+}
+
+/// The first eight bytes of a key, or as many as it has.
+pub struct Start {
+    bytes: u64,
+    mask: u64,
+}
+
+impl Start {
+    fn of(key: &[u8]) -> Start {
+        let mask = if key.len() < 8 { (1 << (8 * key.len())) - 1 } else { u64::MAX };
+        Start { bytes: Start::eight(key), mask }
+    }
+
+    /// The first eight bytes of anything, zeros behind its end.
+    pub fn eight(text: &[u8]) -> u64 {
+        if let Some(Ok(eight)) = text.get(..8).map(<[u8; 8]>::try_from) {
+            return u64::from_le_bytes(eight);
+        }
+        text.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+    }
+
+    pub fn begins(&self, eight: u64) -> bool {
+        eight & self.mask == self.bytes
+    }
 }
 
 pub struct Field {
@@ -46,14 +73,27 @@ pub enum Absent {
 
 pub enum Kind {
     /// Lengths in characters; `hex`: lower-case hexadecimal digits.
-    Text { shortest: usize, longest: usize, hex: bool },
-    Integer { least: i64, most: i64 },
-    Float { least: f64, most: f64 },
+    Text {
+        shortest: usize,
+        longest: usize,
+        hex: bool,
+    },
+    Integer {
+        least: i64,
+        most: i64,
+    },
+    Float {
+        least: f64,
+        most: f64,
+    },
     Boolean,
     Instant,
     Literal(Vec<Vec<u8>>),
     Object(Shape),
-    List { longest: usize, of: Box<Kind> },
+    List {
+        longest: usize,
+        of: Box<Kind>,
+    },
 }
 
 impl Field {
@@ -126,15 +166,14 @@ fn shape(reader: &mut Reader, above: &str, depth: usize) -> Option<Shape> {
             used: PATHS.iter().position(|used| *used == path),
         });
     }
-    Some(Shape { fields, required })
+    let starts = fields.iter().map(|field| Start::of(&field.key)).collect();
+    Some(Shape { fields, starts, required })
 }
 
 fn kind(reader: &mut Reader, path: &str, depth: usize) -> Option<Kind> {
     let parts = reader.array()?;
     match (reader.integer()?, parts) {
-        (0, 4) => {
-            Some(Kind::Text { shortest: reader.size()?, longest: reader.size()?, hex: reader.boolean()? })
-        }
+        (0, 4) => Some(Kind::Text { shortest: reader.size()?, longest: reader.size()?, hex: reader.boolean()? }),
         (1, 3) => Some(Kind::Integer { least: reader.integer()?, most: reader.integer()? }),
         (2, 3) => Some(Kind::Float { least: reader.float()?, most: reader.float()? }),
         (3, 1) => Some(Kind::Boolean),

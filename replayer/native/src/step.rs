@@ -4,8 +4,9 @@
 
 use crate::capped::Topics;
 use crate::event::{self, Stack};
-use crate::group::{Group, Out, Pairs, Parsed, Totals, HEAD_BYTES};
+use crate::group::{Group, Parsed};
 use crate::msgpack::{self, Reader};
+use crate::out::{Out, Pairs, Totals, HEAD_BYTES};
 use crate::rules::{Fields, DECISION, EVENT_ID, TENANT, VARIANT_BYTES, WORKFLOW};
 use crate::schema::Schema;
 use crate::sha256;
