@@ -166,7 +166,11 @@ TRANSACTIONS = Recipe("transactional producers", kill, EXACT, transaction=40)
 EXPIRE = Recipe("records deleted below the position", _expire, EXACT)
 MISROUTE = Recipe("misrouted keys", kill, EXACT, route=_misroute)
 OUTDATE = Recipe(
-    "away longer than delete.retention.ms", _outdate, EXACT, settings={"DELETE_RETENTION_H": str(_RETENTION_S / 3600)}
+    "away longer than delete.retention.ms",
+    _outdate,
+    EXACT,
+    # With copies of everything: else it may be given other partitions than those it has something of.
+    settings={"DELETE_RETENTION_H": str(_RETENTION_S / 3600), "STANDBY_REPLICAS": "1"},
 )
 COMPACT = Recipe(
     "changelog compacted, then a cold start", _compact, EXACT, properties={"log.cleaner.backoff.ms": "500"}
