@@ -283,3 +283,16 @@ def test_a_large_batch_is_folded_with_pauses() -> None:
     assert len(list(native.folding(MemoryRows(), records, 0, 0))) >= 7
     plain = TimelineFold(partition_of=lambda _: 0, max_record_bytes=LIMIT)
     assert native.fold(MemoryRows(), records, 0, 0) == plain.fold(MemoryRows(), records, 0, 0)
+
+
+def test_ids_with_escapes_are_pythons() -> None:
+    """Texts go to rows as they stand in the record; what would have to be unescaped first does not."""
+    for name in ("event_id", "tenant_id", "agent_id", "decision_id", "correlation_id"):
+        both = Both()
+        rows = both.materialised(keyed(one_topic(document("policy.evaluated", **{name: 'a "b"\\\n'}))))
+        assert both.taken == 0
+        assert b"\n" in b"".join([*rows, *rows.values()])
+    record = one_topic(document("policy.evaluated", workflow_id='a "b"'))[0]
+    both = Both()
+    both.fold(MemoryRows(), [replace(record, key=b'a "b"'), replace(record, offset=1, key=b'a \\"b\\"')])
+    assert both.taken <= 0  # a key that says otherwise: grouped first, then in the log's order

@@ -157,3 +157,27 @@ def test_texts_with_the_usual_escapes_are_taken() -> None:
     raw = orjson.dumps(document)
     assert b"\\n" in raw
     assert agrees(raw)
+
+
+def test_every_byte_in_a_text() -> None:
+    for byte in range(256):
+        told = agrees(EVENT.replace(b'"NUMBER"', b"1").replace(b'"s"', b'"in a ' + bytes([byte]) + b' text"'))
+        assert told == (0x20 <= byte < 0x80 and byte not in b'"\\'), byte
+        agrees(EVENT.replace(b'"NUMBER"', b"1").replace(b'"s"', b'"in a \\' + bytes([byte]) + b' text"'))
+
+
+def test_instants_at_their_bounds() -> None:
+    days = [f"{year}-02-{day}" for year in (1900, 2000, 2023, 2024, 2100) for day in (28, 29)]
+    days += [f"2025-{month:02}-{day:02}" for month in range(14) for day in (0, 1, 30, 31, 32)]
+    days += ["0000-12-31", "0001-01-01", "9999-12-31"]
+    hours = [f"{hour}:{minute}:{second}" for hour in (23, 24) for minute in (59, 60) for second in (59, 60)]
+    for told in [*(f"{day}T00:00:00Z" for day in days), *(f"2025-01-31T{hour}Z" for hour in hours)]:
+        raw = EVENT.replace(b"2025-01-31T12:00:00Z", told.encode()).replace(b'"NUMBER"', b"1")
+        assert agrees(raw) == (codec(raw) is not None), told
+
+
+def test_an_escape_is_one_character_of_a_texts_length() -> None:
+    for length in (1, 199, 200, 201):
+        for text in ("\n" * length, "é\\" * (length // 2), '"' * (length - 1) + "\U0001f600"):
+            raw = orjson.dumps(orjson.loads(EVENT) | {"source": text, "data": {}})
+            assert agrees(raw) == (codec(raw) is not None)
