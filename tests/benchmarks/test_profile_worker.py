@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
@@ -71,6 +72,10 @@ def test_nothing_folded_is_no_profile() -> None:
 
 
 def test_the_threads_of_a_process_are_those_the_system_has() -> None:
-    own = threads(os.getpid())
-    assert os.getpid() in {tid for tid, _ in own}
-    assert sum(own.values()) == pytest.approx(sum(os.times()[:2]), abs=0.2)
+    before, began = threads(os.getpid()), time.thread_time()
+    while time.thread_time() < began + 0.3:
+        pass
+    after = threads(os.getpid())
+    main = next(thread for thread in after if thread[0] == os.getpid())
+    assert after[main] - before[main] == pytest.approx(0.3, abs=0.1)
+    assert sum(after.values()) <= sum(os.times()[:2]) + 0.1, "threads that have ended are not among them"
