@@ -11,7 +11,7 @@ Not measured: more than one worker, a broker elsewhere, replication, queries mea
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,6 +67,11 @@ _TUNED = {"cache_all": False}
 #: What Java's compiler takes until the rate is steady.
 JIT_S = 10.0
 
+
+def _streams(name: str, label: str, settings: Mapping[str, Any], **further: Any) -> Contender:
+    return Contender(name, label, "kafka_streams", {**settings, **further}, warm_up_s=JIT_S)
+
+
 CONTENDERS = (
     Contender(
         "replayer-eos", "replayer, exactly once (default)", WORKER, {"guarantee": "exactly_once"}
@@ -83,43 +88,19 @@ CONTENDERS = (
         environment="peers",
     ),
     Contender("quix-lean", "Quix Streams, head and event row", "quix", {**_QUIX, "rows": "lean"}, environment="peers"),
-    Contender(
-        "streams", "Kafka Streams, the same rows", "kafka_streams", {**_STREAMS_ALOS, "rows": "all"}, warm_up_s=JIT_S
+    _streams("streams", "Kafka Streams, the same rows", _STREAMS_ALOS, rows="all"),
+    _streams("streams-eos", "Kafka Streams, the same rows, exactly once", _STREAMS_EOS, rows="all"),
+    _streams("streams-tuned", "Kafka Streams tuned, the same rows", _STREAMS_ALOS, **_TUNED, rows="all"),
+    _streams(
+        "streams-eos-tuned", "Kafka Streams tuned, the same rows, exactly once", _STREAMS_EOS, **_TUNED, rows="all"
     ),
-    Contender(
-        "streams-eos",
-        "Kafka Streams, the same rows, exactly once",
-        "kafka_streams",
-        {**_STREAMS_EOS, "rows": "all"},
-        warm_up_s=JIT_S,
-    ),
-    Contender(
-        "streams-tuned",
-        "Kafka Streams tuned, the same rows",
-        "kafka_streams",
-        {**_STREAMS_ALOS, **_TUNED, "rows": "all"},
-        warm_up_s=JIT_S,
-    ),
-    Contender(
-        "streams-eos-tuned",
-        "Kafka Streams tuned, the same rows, exactly once",
-        "kafka_streams",
-        {**_STREAMS_EOS, **_TUNED, "rows": "all"},
-        warm_up_s=JIT_S,
-    ),
-    Contender(
-        "streams-lean",
-        "Kafka Streams tuned, head and event row",
-        "kafka_streams",
-        {**_STREAMS_ALOS, **_TUNED, "rows": "lean"},
-        warm_up_s=JIT_S,
-    ),
-    Contender(
+    _streams("streams-lean", "Kafka Streams tuned, head and event row", _STREAMS_ALOS, **_TUNED, rows="lean"),
+    _streams(
         "streams-eos-lean",
         "Kafka Streams tuned, head and event row, exactly once",
-        "kafka_streams",
-        {**_STREAMS_EOS, **_TUNED, "rows": "lean"},
-        warm_up_s=JIT_S,
+        _STREAMS_EOS,
+        **_TUNED,
+        rows="lean",
     ),
     Contender(
         "limit",

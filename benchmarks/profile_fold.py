@@ -184,7 +184,7 @@ def folds(size: Size, count: int, batch: int) -> dict[str, float]:
     for name, fold in (("Python", TimelineFold(**arguments)), ("native", NativeFold(**arguments))):
         with tempfile.TemporaryDirectory(prefix="profile-fold-") as directory:
             table = RocksTable(Path(directory) / "db")
-            spent = timed(lambda fold=fold, table=table: rows.append(folded(fold, table, table.write, told)), count)  # type: ignore[misc]
+            spent = timed(lambda fold=fold, table=table: rows.append(folded(fold, table, table.write, told)), count)  # type: ignore[misc] # defaults
             found[name] = spent - (table.reading_s + table.writing_s) * 1e6 / count
             table.db.close()
     if rows[0] != rows[1]:

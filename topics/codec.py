@@ -77,16 +77,16 @@ def read(raw: bytes | None, *, limits: Limits = DEFAULT, headers: Headers = ()) 
             found = msgspec.structs.replace(found, occurred_at=utc(found.occurred_at))
         except ValueError:
             return _explained(raw, limits, headers)
-    content = _canonical(found)
-    if b"\\" in raw or raw != content:
-        if b"\\u0000" in raw:
-            return _explained(raw, limits, headers)
-        # Every field costs two quotes. Without escapes, as many quotes as the canonical form has means: no key twice,
-        # no field we do not know (msgspec skips those without looking), so nothing is left to check.
-        exact = b"\\" in raw or raw.count(b'"') != content.count(b'"')
-        if exact and (refused := _refused(raw, limits)) is not None:
-            return refused
-    if content == raw:
+    content, escaped = _canonical(found), b"\\" in raw
+    if escaped and b"\\u0000" in raw:
+        return _explained(raw, limits, headers)
+    canonical = raw == content
+    # Every field costs two quotes. Without escapes, as many quotes as the canonical form has means: no key twice, no
+    # field we do not know (msgspec skips those without looking), so nothing is left to check.
+    plain = not escaped and (canonical or raw.count(b'"') == content.count(b'"'))
+    if not plain and (refused := _refused(raw, limits)) is not None:
+        return refused
+    if canonical:
         content = raw  # one copy less to be kept
     return _traced(found, content, headers) if headers else (found, content)
 

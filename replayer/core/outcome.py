@@ -73,6 +73,14 @@ class Folded:
     sends: list[Send] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
 
+    def add(self, other: Folded) -> None:
+        """What other records of the same batch came to."""
+        self.rows.extend(other.rows)
+        self.implied.extend(other.implied)
+        self.sends.extend(other.sends)
+        for name, count in other.counts.items():
+            self.counts[name] = self.counts.get(name, 0) + count
+
     @property
     def stored(self) -> list[tuple[bytes, bytes | None]]:
         """All rows, in an order in which they may be written one after the other."""

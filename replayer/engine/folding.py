@@ -51,11 +51,7 @@ def fold(
         except Exception as exc:  # noqa: BLE001 - whatever it is: the record and its reason are kept
             one = Folded(sends=[spec.poison(record, exc, now_ms)], counts={"dead_letter": 1})
         overlay.write(one.stored)
-        total.rows.extend(one.rows)
-        total.implied.extend(one.implied)
-        total.sends.extend(one.sends)
-        for name, count in one.counts.items():
-            total.counts[name] = total.counts.get(name, 0) + count
+        total.add(one)
         yield
     return total
 

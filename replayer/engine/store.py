@@ -118,17 +118,14 @@ class BatchStore(Store):
 
     # -- writing
 
-    def write(self, partition: int, rows: Sequence[tuple[bytes, bytes | None]], changelog_offset: int) -> None:
-        """Rows whose changelog records are durable, with the offset of the last of them, in one atomic write.
-
-        Only into a database that is open: a new one would have this step for all of its rows. Raises StateUnusable.
-        """
-        _patiently(self.writing(partition, rows, changelog_offset))
-
     def writing(
         self, partition: int, rows: Sequence[tuple[bytes, bytes | None]], changelog_offset: int
     ) -> Iterator[None]:
-        """`write`, for those that have others to think of: at each `yield` RocksDB has no room for it yet."""
+        """Rows whose changelog records are durable, with the offset of the last of them, in one atomic write.
+
+        At each `yield` RocksDB has no room for it yet: let others have their turn for PAUSE_S. Only into a database
+        that is open: a new one would have this step for all of its rows. Raises StateUnusable.
+        """
         if partition not in self._dbs:
             raise StateUnusable(f"The database {self.partition_path(partition)} was closed under its writer.")
         return self._writing(partition, lambda: self._batch(rows, changelog_offset))
@@ -167,7 +164,7 @@ class BatchStore(Store):
         """Note that these partitions still follow their changelogs (idle ones are not written otherwise)."""
         for partition, db in list(self._dbs.items()):
             if partition in partitions:
-                _patiently(self._writing(partition, _alive))
+                patiently(self._writing(partition, _alive))
                 self._flush_now_and_then(partition, db)
 
     def _flush_now_and_then(self, partition: int, db: Any) -> None:
@@ -196,7 +193,7 @@ class BatchStore(Store):
         rows = [(record.key, record.value) for record in batch.records if record.offset > applied]
         implied = self.engine.specs[self.table.name].implied
         stored = rows if implied is None else [*implied(rows), *rows]
-        _patiently(self._writing(batch.partition, lambda: self._batch(stored, batch.after - 1)))
+        patiently(self._writing(batch.partition, lambda: self._batch(stored, batch.after - 1)))
         self.engine.metrics.recovered(self.table.name, len(rows))
         return True
 
@@ -245,7 +242,8 @@ class BatchStore(Store):
         return self._dbs.get(partition)
 
 
-def _patiently(writing: Iterator[None]) -> None:
+def patiently(writing: Iterator[None]) -> None:
+    """Write, for whoever has nobody to think of meanwhile."""
     for _ in writing:
         time.sleep(PAUSE_S)
 

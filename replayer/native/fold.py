@@ -15,6 +15,8 @@ from topics.bounds import Limits
 
 #: Records handed over at once, about a millisecond of work: others have their turn between two pieces.
 _AT_A_TIME = 256
+#: The order of the changelog.
+_KINDS = (EVENT, IDENTITY, DECISION, HEAD)
 #: What Step.fold answers with, in its order.
 _ROWS = ("events", "implied", "noted", "decisions", "heads")
 _COUNTS = ("folded", "duplicate", "variant", "reprocessed", "late")
@@ -67,11 +69,11 @@ class NativeFold:
         with self._library.step() as step:
             for piece in _pieces(groups):
                 told = _told(piece)
-                heads, keys = step.parse(told)
-                values = rows.get_many([*(key for _, key in heads), *keys])
+                asked, keys = step.parse(told)
+                values = rows.get_many([*(key for _, key in asked), *keys])
                 elsewhere = [
                     number
-                    for (number, _), value in zip(heads, values, strict=False)
+                    for (number, _), value in zip(asked, values, strict=False)
                     if value is None and self._partition_of(piece[number][0]) != partition
                 ]
                 made, failed, counted = step.fold(told, _encode((elsewhere, values)))
@@ -80,9 +82,17 @@ class NativeFold:
                 counts = list(map(add, counts, counted))
                 left.update(piece[number][0] for number in failed)
                 yield
+        events, implied, noted, decisions, heads = taken
+        folded = Folded(
+            rows=[*events, *noted, *decisions, *heads],
+            implied=implied,
+            counts={name: count for name, count in zip(_COUNTS, counts, strict=True) if count},
+        )
         rest = [group for key, group in groups.items() if key in left]
-        other = (yield from self._python.folding_groups(rows, rest, partition, now_ms)) if rest else Folded()
-        return _joined(taken, dict(zip(_COUNTS, counts, strict=True)), other)
+        if rest:
+            folded.add((yield from self._python.folding_groups(rows, rest, partition, now_ms)))
+            folded.rows.sort(key=lambda row: _KINDS.index(row[0][:1]))
+        return folded
 
 
 def _told(piece: _Piece) -> bytes:
@@ -92,23 +102,6 @@ def _told(piece: _Piece) -> bytes:
             (key, last, [(r.topic, r.partition, r.offset, r.timestamp, None if r.headers else r.value) for r in part])
             for key, last, part in piece
         ]
-    )
-
-
-def _joined(taken: list[Pairs], counts: dict[str, int], other: Folded) -> Folded:
-    events, implied, noted, decisions, heads = taken
-    by_kind: dict[bytes, list[tuple[bytes, bytes | None]]] = {
-        EVENT: [*events], IDENTITY: [*noted], DECISION: [*decisions], HEAD: [*heads],
-    }  # fmt: skip
-    for row in other.rows:
-        by_kind[row[0][:1]].append(row)
-    for name, count in other.counts.items():
-        counts[name] = counts.get(name, 0) + count
-    return Folded(
-        rows=[row for kind in by_kind.values() for row in kind],
-        implied=[*implied, *other.implied],
-        sends=other.sends,
-        counts={name: count for name, count in counts.items() if count},
     )
 
 

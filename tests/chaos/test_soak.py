@@ -14,7 +14,10 @@ from tests.chaos.soak import Job, jobs, play
 
 def played(keep, seconds, work=lambda _: []):
     said = io.StringIO()
-    of_a_seed = lambda seed: [Job(name, "exactly_once", seed, work) for name in ("one", "two")]  # noqa: E731
+
+    def of_a_seed(seed):
+        return [Job(name, "exactly_once", seed, work) for name in ("one", "two")]
+
     ended = list(play(of_a_seed, 7, seconds, Console(file=said, width=200), keep))
     return ended, said.getvalue()
 

@@ -10,6 +10,7 @@ import pytest
 from faust.types import TP
 
 from replayer.engine.batch import Batch
+from replayer.engine.store import patiently
 from tests.engine.counting import TABLE, create
 
 CHANGELOG = f"app-{TABLE}-changelog"
@@ -31,6 +32,11 @@ def reopened(engine, path):
     engine.store(TABLE)._dbs.clear()
     fresh = engine_at(path)
     return fresh.store(TABLE)
+
+
+def written(store, partition, rows, changelog_offset):
+    """A step's rows, stored as its lane stores them."""
+    patiently(store.writing(partition, rows, changelog_offset))
 
 
 def rows_of(store, partition=0):

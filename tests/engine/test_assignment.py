@@ -13,7 +13,7 @@ from replayer.engine.consumer import BatchConsumer
 from replayer.engine.position import Position, fingerprint, position_key
 from tests.engine.counting import TABLE
 from tests.engine.fakes import CHANGELOG, Cluster, log_of
-from tests.engine.stores import engine_at
+from tests.engine.stores import engine_at, written
 from tests.engine.workers import until
 
 MINE = TP(CHANGELOG, 0)
@@ -44,7 +44,7 @@ class Stage:
     def left(self, rows, offset):
         """What an earlier life of this worker has stored."""
         self.store._db_for_partition(0)
-        self.store.write(0, rows, offset)
+        written(self.store, 0, rows, offset)
 
     @property
     def is_open(self):

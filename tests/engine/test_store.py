@@ -14,22 +14,22 @@ import pytest
 from replayer.engine.store import ALIVE_KEY, StateUnusable
 from tests.engine.counting import TABLE
 from tests.engine.records import Rec
-from tests.engine.stores import TP0, changelog_batch, reopened, rows_of
+from tests.engine.stores import TP0, changelog_batch, reopened, rows_of, written
 
 
 def test_rows_and_offset_are_one_write(store):
     assert store.persisted_offset(TP0) is None
-    store.write(0, [(b"a", b"1"), (b"b", b"2")], 1)
-    store.write(0, [(b"a", None), (b"c", b"3")], 3)
+    written(store, 0, [(b"a", b"1"), (b"b", b"2")], 1)
+    written(store, 0, [(b"a", None), (b"c", b"3")], 3)
     assert rows_of(store) == {b"b": b"2", b"c": b"3"}
     assert store.persisted_offset(TP0) == 3
     assert rows_of(store, 1) == {}
 
 
 def test_a_write_that_fails_leaves_neither_rows_nor_offset(store):
-    store.write(0, [(b"a", b"1")], 1)
+    written(store, 0, [(b"a", b"1")], 1)
     with pytest.raises(ValueError, match="bytes"):
-        store.write(0, [(b"a", b"2"), (b"b", object())], 2)
+        written(store, 0, [(b"a", b"2"), (b"b", object())], 2)
     assert (rows_of(store), store.persisted_offset(TP0)) == ({b"a": b"1"}, 1)
 
 
@@ -123,9 +123,9 @@ def flip(file, at, count=8):
     ],
 )
 def test_damaged_state_is_set_aside_and_begins_anew(engine, store, tmp_path, damage):
-    store.write(0, [(b"k%d" % index, bytes(50)) for index in range(1000)], 999)
+    written(store, 0, [(b"k%d" % index, bytes(50)) for index in range(1000)], 999)
     store._dbs[0].flush()
-    store.write(1, [(b"other", b"1")], 0)
+    written(store, 1, [(b"other", b"1")], 0)
     path = Path(store.partition_path(0))
     for db in store._dbs.values():
         db.close()
@@ -140,7 +140,7 @@ def test_damaged_state_is_set_aside_and_begins_anew(engine, store, tmp_path, dam
 
 
 def test_outdated_state_is_rebuilt_and_no_copy_is_kept(engine, store, tmp_path):
-    store.write(0, [(b"a", b"1")], 0)
+    written(store, 0, [(b"a", b"1")], 0)
     store._dbs[0].put(ALIVE_KEY, int((time.time() - 25 * 3600) * 1000).to_bytes(8, "big"))
     fresh = reopened(engine, tmp_path)
     assert rows_of(fresh) == {}
@@ -149,8 +149,8 @@ def test_outdated_state_is_rebuilt_and_no_copy_is_kept(engine, store, tmp_path):
 
 
 def test_idle_state_is_kept_current_only_where_it_is_followed(engine, store, monkeypatch):
-    store.write(0, [(b"a", b"1")], 0)
-    store.write(1, [(b"a", b"1")], 0)
+    written(store, 0, [(b"a", b"1")], 0)
+    written(store, 1, [(b"a", b"1")], 0)
     before = store._dbs[0].get(ALIVE_KEY), store._dbs[1].get(ALIVE_KEY)
     time.sleep(0.002)
     store.touch({1})
@@ -161,7 +161,7 @@ def test_idle_state_is_kept_current_only_where_it_is_followed(engine, store, mon
 def test_set_aside_replaces_the_copy_of_last_time(store):
     for value in (b"1", b"2"):
         store._db_for_partition(0)
-        store.write(0, [(b"a", value)], 0)
+        written(store, 0, [(b"a", value)], 0)
         store.set_aside(0, "ahead")
     assert rows_of(store) == {}
     assert store.persisted_offset(TP0) is None
@@ -186,10 +186,10 @@ class Broken:
     ],
 )
 def test_a_write_that_fails_says_what_to_do_and_damage_is_set_aside(store, how, text, advice):
-    store.write(0, [(b"a", b"1")], 0)
+    written(store, 0, [(b"a", b"1")], 0)
     store._dbs[0] = Broken(store._dbs[0], text)
     writes = {
-        "write": lambda: store.write(0, [(b"a", b"2")], 1),
+        "write": lambda: written(store, 0, [(b"a", b"2")], 1),
         "apply": lambda: store.apply(changelog_batch([Rec(1, b"2", b"a")], 1, 2)),
     }
     with pytest.raises(StateUnusable, match=f"cannot be written .*{advice}"):
@@ -247,7 +247,7 @@ def test_a_directory_that_cannot_be_opened_is_a_sentence(engine):
     ],
 )
 def test_rocksdbs_words_are_told_apart(store, monkeypatch, text, outcome):
-    store.write(0, [(b"a", b"1")], 0)
+    written(store, 0, [(b"a", b"1")], 0)
     store._dbs.pop(0).close()
     really, failures = store._open, [text]
 
@@ -276,7 +276,7 @@ def test_a_database_that_takes_no_writes_is_not_waited_for_without_end(store, mo
     monkeypatch.setattr("replayer.engine.store._STALL_S", 0.1)
     monkeypatch.setitem(store._dbs, 0, Stalled())
     with pytest.raises(StateUnusable, match=r"cannot be written .*Write stall.*: look at the disk"):
-        store.write(0, [(b"a", b"1")], 1)
+        written(store, 0, [(b"a", b"1")], 1)
     with pytest.raises(StateUnusable, match=r"cannot be written"):
         store.touch({0})
 
@@ -311,7 +311,7 @@ def test_a_write_that_would_have_to_wait_is_made_when_there_is_room(engine, monk
     store = engine.store(TABLE)
     store._db_for_partition(0)
     for number in range(2_000):
-        store.write(0, [(b"%04d" % number, bytes(4096))], number)
+        written(store, 0, [(b"%04d" % number, bytes(4096))], number)
     assert pauses
     assert len(rows_of(store)) == 2_000
     assert store.applied(0) == 1_999

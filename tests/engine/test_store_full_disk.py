@@ -9,7 +9,7 @@ import pytest
 from replayer.engine.rows import is_damage
 from replayer.engine.store import StateUnusable
 from tests.engine.counting import TABLE
-from tests.engine.stores import engine_at, rows_of
+from tests.engine.stores import engine_at, rows_of, written
 from tests.small_disk import SmallDisk
 
 
@@ -21,7 +21,7 @@ def disk(tmp_path):
 
 def write_100_mib(store):
     for number in range(100):
-        store.write(0, [(b"%05d" % number, bytes(1 << 20))], number)
+        written(store, 0, [(b"%05d" % number, bytes(1 << 20))], number)
 
 
 async def test_what_cannot_be_written_ends_the_worker_and_damages_nothing(disk, monkeypatch):
@@ -30,7 +30,7 @@ async def test_what_cannot_be_written_ends_the_worker_and_damages_nothing(disk, 
     store = engine.store(TABLE)
     for partition in range(2):
         store._db_for_partition(partition)
-    store.write(0, [(b"a", b"1")], 0)
+    written(store, 0, [(b"a", b"1")], 0)
     store._dbs[0].flush()
     disk.fill()
     monkeypatch.setattr("replayer.engine.store._STALL_S", 1.0)
@@ -49,7 +49,7 @@ async def test_what_cannot_be_written_ends_the_worker_and_damages_nothing(disk, 
 async def test_opening_says_that_the_disk_is_full_and_sets_nothing_aside(disk):
     store = engine_at(disk.path).store(TABLE)
     store._db_for_partition(0)
-    store.write(0, [(b"a", b"1")], 0)
+    written(store, 0, [(b"a", b"1")], 0)
     await store.stop()
     disk.fill()
     full = engine_at(disk.path).store(TABLE)

@@ -10,7 +10,7 @@ import pytest
 
 from replayer.engine.store import StateUnusable
 from tests.engine.records import Rec
-from tests.engine.stores import CHANGELOG, TP0, changelog_batch, crashed, rows_of
+from tests.engine.stores import CHANGELOG, TP0, changelog_batch, crashed, rows_of, written
 
 
 class Watched:
@@ -45,20 +45,20 @@ def test_a_kill_between_any_two_writes_leaves_rows_and_their_offset(store, tmp_p
 
     store._dbs[0] = Watched(store._dbs[0], look)
     for index in range(3):
-        store.write(0, [(b"k", b"%d" % index), (b"x%d" % index, bytes(100))], index)
+        written(store, 0, [(b"k", b"%d" % index), (b"x%d" % index, bytes(100))], index)
     store.apply(changelog_batch([Rec(3, b"3", b"k"), Rec(3, b"3", b"x3")], 3, 4))
     assert seen == [0, 1, 2, 3]
 
 
 async def test_a_graceful_end_loses_nothing(store, tmp_path):
-    store.write(0, [(b"k", b"1")], 7)
+    written(store, 0, [(b"k", b"1")], 7)
     await store.stop()
     left = crashed(tmp_path)
     assert (rows_of(left), left.persisted_offset(TP0)) == ({b"k": b"1"}, 7)
 
 
 def test_a_revoked_partition_loses_nothing(store, tmp_path):
-    store.write(0, [(b"k", b"1")], 7)
+    written(store, 0, [(b"k", b"1")], 7)
     topic = SimpleNamespace(changelog_topic=SimpleNamespace(topics=[CHANGELOG]))
     store.revoke_partitions(topic, {TP0})
     left = crashed(tmp_path)
@@ -67,10 +67,10 @@ def test_a_revoked_partition_loses_nothing(store, tmp_path):
 
 def test_rows_are_written_only_where_the_rest_of_them_is(store):
     """A new database would have one step for the whole table, and the offset that says so."""
-    store.write(0, [(b"k", b"1")], 7)
+    written(store, 0, [(b"k", b"1")], 7)
     store.set_aside(0, "damaged")
     with pytest.raises(StateUnusable, match="closed under its writer"):
-        store.write(0, [(b"k", b"2")], 8)
+        written(store, 0, [(b"k", b"2")], 8)
     assert store.persisted_offset(TP0) is None
 
 
@@ -78,7 +78,7 @@ def test_what_is_written_rarely_does_not_get_outdated_in_memory(store, tmp_path,
     """A quiet partition that is killed after days is as young as its last touch, give or take the flushes."""
     clock = [0.0]
     monkeypatch.setattr("replayer.engine.store.time.monotonic", lambda: clock[0])
-    store.write(0, [(b"k", b"1")], 7)
+    written(store, 0, [(b"k", b"1")], 7)
     for _ in range(4):
         store.touch({0})
         clock[0] += 300.0
@@ -98,6 +98,6 @@ def await_flushed(path):
 
 def test_no_log_is_written_beside_the_changelog(store):
     """The changelog is the log; a second one cost a tenth of a worker's time."""
-    store.write(0, [(b"k", bytes(100_000))], 0)
+    written(store, 0, [(b"k", bytes(100_000))], 0)
     logs = Path(store.partition_path(0)).glob("*.log")
     assert sum(log.stat().st_size for log in logs) < 1000

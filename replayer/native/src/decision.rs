@@ -4,6 +4,7 @@ use crate::capped::{plus, ByTopic, Counts, Topics, Values};
 use crate::msgpack::{self, Reader};
 use crate::rows::{opened, Rank, FORMAT};
 use crate::rules::{self, Data, Facts};
+use crate::tally::Tally;
 
 const FIELDS: usize = 25;
 const OPEN: &[u8] = b"open";
@@ -11,13 +12,7 @@ const OPEN: &[u8] = b"open";
 #[derive(Clone)]
 pub struct Decision {
     name: Vec<u8>,
-    status: Vec<u8>,
-    status_at: Option<Rank>,
-    first_us: i64,
-    last_us: i64,
-    events: i64,
-    counts: Counts,
-    agents: Values,
+    tally: Tally,
     template: Option<Vec<u8>>,
     template_at: Option<Rank>,
     templates: Values,
@@ -47,13 +42,7 @@ impl Decision {
     pub fn new(name: &[u8]) -> Decision {
         Decision {
             name: name.to_vec(),
-            status: OPEN.to_vec(),
-            status_at: None,
-            first_us: i64::MAX,
-            last_us: i64::MIN,
-            events: 0,
-            counts: Counts::default(),
-            agents: Values::default(),
+            tally: Tally::new(OPEN),
             template: None,
             template_at: None,
             templates: Values::default(),
@@ -83,13 +72,7 @@ impl Decision {
         }
         let decision = Decision {
             name: name.to_vec(),
-            status: row.text()?.to_vec(),
-            status_at: Rank::read(&mut row)?,
-            first_us: row.integer()?,
-            last_us: row.integer()?,
-            events: row.integer()?,
-            counts: Counts::read(&mut row)?,
-            agents: Values::read(&mut row)?,
+            tally: Tally::read(&mut row)?,
             template: text_or_nil(&mut row)?,
             template_at: Rank::read(&mut row)?,
             templates: Values::read(&mut row)?,
@@ -115,13 +98,7 @@ impl Decision {
         out.push(FORMAT);
         msgpack::array(out, FIELDS);
         msgpack::text(out, &self.name);
-        msgpack::text(out, &self.status);
-        Rank::write(self.status_at.as_ref(), out);
-        msgpack::integer(out, self.first_us);
-        msgpack::integer(out, self.last_us);
-        msgpack::integer(out, self.events);
-        self.counts.write(out);
-        self.agents.write(out);
+        self.tally.write(out);
         write_text_or_nil(out, self.template.as_deref());
         Rank::write(self.template_at.as_ref(), out);
         self.templates.write(out);
@@ -143,16 +120,7 @@ impl Decision {
 
     /// Counts a variant that the decision has not counted. None: a number would not fit.
     pub fn apply(&mut self, event: &Facts) -> Option<()> {
-        self.events = self.events.checked_add(1)?;
-        self.first_us = self.first_us.min(event.us);
-        self.last_us = self.last_us.max(event.us);
-        self.counts.count(event.event_type)?;
-        self.agents.put(event.agent, "agents", &mut self.overflow);
-        if let Some(status) = event.rules.decision_status {
-            if Rank::raise(&mut self.status_at, event) {
-                self.status = status.to_vec();
-            }
-        }
+        self.tally.apply(event, event.rules.decision_status, &mut self.overflow)?;
         match &event.data {
             Data::Model { model, template, latency, tokens } => {
                 self.models.put(model, "models", &mut self.overflow);

@@ -2,8 +2,9 @@
 
 use crate::capped::{ByTopic, Counts, Topics, Values};
 use crate::msgpack;
-use crate::rows::{opened, Rank, FORMAT};
+use crate::rows::{opened, FORMAT};
 use crate::rules::{Data, Facts};
+use crate::tally::Tally;
 
 const FIELDS: usize = 25;
 const PROJECTION_VERSION: i64 = 1;
@@ -13,13 +14,7 @@ const RUNNING: &[u8] = b"running";
 pub struct Head {
     tenant: Vec<u8>,
     workflow: Vec<u8>,
-    status: Vec<u8>,
-    status_at: Option<Rank>,
-    first_us: i64,
-    last_us: i64,
-    events: i64,
-    counts: Counts,
-    agents: Values,
+    tally: Tally,
     correlation_ids: Values,
     trace_ids: Values,
     templates: Values,
@@ -43,13 +38,7 @@ impl Head {
         Head {
             tenant: tenant.to_vec(),
             workflow: workflow.to_vec(),
-            status: RUNNING.to_vec(),
-            status_at: None,
-            first_us: i64::MAX,
-            last_us: i64::MIN,
-            events: 0,
-            counts: Counts::default(),
-            agents: Values::default(),
+            tally: Tally::new(RUNNING),
             correlation_ids: Values::default(),
             trace_ids: Values::default(),
             templates: Values::default(),
@@ -79,13 +68,7 @@ impl Head {
         let head = Head {
             tenant: tenant.to_vec(),
             workflow: workflow.to_vec(),
-            status: row.text()?.to_vec(),
-            status_at: Rank::read(&mut row)?,
-            first_us: row.integer()?,
-            last_us: row.integer()?,
-            events: row.integer()?,
-            counts: Counts::read(&mut row)?,
-            agents: Values::read(&mut row)?,
+            tally: Tally::read(&mut row)?,
             correlation_ids: Values::read(&mut row)?,
             trace_ids: Values::read(&mut row)?,
             templates: Values::read(&mut row)?,
@@ -111,13 +94,7 @@ impl Head {
         msgpack::array(out, FIELDS);
         msgpack::text(out, &self.tenant);
         msgpack::text(out, &self.workflow);
-        msgpack::text(out, &self.status);
-        Rank::write(self.status_at.as_ref(), out);
-        msgpack::integer(out, self.first_us);
-        msgpack::integer(out, self.last_us);
-        msgpack::integer(out, self.events);
-        self.counts.write(out);
-        self.agents.write(out);
+        self.tally.write(out);
         self.correlation_ids.write(out);
         self.trace_ids.write(out);
         self.templates.write(out);
@@ -148,21 +125,12 @@ impl Head {
 
     /// Counts a variant that the head has not counted. None: a number would not fit.
     pub fn apply(&mut self, event: &Facts) -> Option<()> {
-        self.events = self.events.checked_add(1)?;
-        self.first_us = self.first_us.min(event.us);
-        self.last_us = self.last_us.max(event.us);
-        self.counts.count(event.event_type)?;
-        self.agents.put(event.agent, "agents", &mut self.overflow);
+        self.tally.apply(event, event.rules.head_status, &mut self.overflow)?;
         if let Some(correlation) = event.correlation {
             self.correlation_ids.put(correlation, "correlation_ids", &mut self.overflow);
         }
         if let Some(trace) = event.trace {
             self.trace_ids.put(trace, "trace_ids", &mut self.overflow);
-        }
-        if let Some(status) = event.rules.head_status {
-            if Rank::raise(&mut self.status_at, event) {
-                self.status = status.to_vec();
-            }
         }
         match &event.data {
             Data::Model { model, template, .. } => {

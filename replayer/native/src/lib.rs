@@ -17,6 +17,7 @@ mod sha256;
 mod span;
 mod step;
 mod tag;
+mod tally;
 mod text;
 
 use schema::Schema;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use step::Step;
 
 /// This library's own sources, in the order of their names: whether it is that of the files beside it.
-const SOURCES: [(&str, &[u8]); 16] = [
+const SOURCES: [(&str, &[u8]); 17] = [
     ("capped.rs", include_bytes!("capped.rs")),
     ("decision.rs", include_bytes!("decision.rs")),
     ("event.rs", include_bytes!("event.rs")),
@@ -41,6 +42,7 @@ const SOURCES: [(&str, &[u8]); 16] = [
     ("span.rs", include_bytes!("span.rs")),
     ("step.rs", include_bytes!("step.rs")),
     ("tag.rs", include_bytes!("tag.rs")),
+    ("tally.rs", include_bytes!("tally.rs")),
     ("text.rs", include_bytes!("text.rs")),
 ];
 
