@@ -59,7 +59,7 @@ def test_a_program_dies_with_the_benchmark(number: signal.Signals, program: tupl
     with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.getcwd()}) as benchmark:
         assert benchmark.stdout is not None
         pid = int(benchmark.stdout.readline())
-        assert resident_bytes(pid) > 0
+        assert until(lambda: resident_bytes(pid) > 0)  # 0 for a moment while it begins
         benchmark.send_signal(number)
         benchmark.wait(10)
     assert until(lambda: gone(pid))
