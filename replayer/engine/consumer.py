@@ -108,11 +108,15 @@ class BatchConsumer(driver.Consumer):
 
     def resume_partitions(self, tps: Iterable[TP]) -> None:
         super().resume_partitions(tps)
-        self._resumed.set()
+        self._resume(tps)
 
     def on_buffer_drop(self, tp: TP) -> None:
         super().on_buffer_drop(tp)
+        self._resume([tp])
+
+    def _resume(self, tps: Iterable[TP]) -> None:
         self._resumed.set()
+        self._thread.resumed(self._get_active_partitions().intersection(tps))
 
     def suspend_fetching(self, tp: TP) -> None:
         self.on_buffer_full(tp)

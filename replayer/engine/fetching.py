@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from time import monotonic
@@ -48,6 +49,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         super().__post_init__()
         self._next: dict[TP, int] = {}  # where the next fetch begins; set by every seek and every fetch
         self._epochs: defaultdict[TP, int] = defaultdict(int)
+        self._wanted: set[TP] = set()  # what the fetch under way may answer with; of this thread alone
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         install()
@@ -68,12 +70,12 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     ) -> Mapping[TP, list[Any]]:
         # A copy: the main thread changes the set while this waits. Emptied, it would mean "every partition" to
         # aiokafka, and the records of those nobody asked for would be lost, for their position moves on.
-        wanted = frozenset(active_partitions)
+        wanted = self._wanted = set(active_partitions)
         if not wanted:
             await asyncio.sleep(0.01)
             return {}
         try:
-            records = await super()._fetch_records(consumer, wanted, timeout, max_records)  # type: ignore[arg-type] # frozen
+            records = await super()._fetch_records(consumer, wanted, timeout, max_records)
         except OffsetOutOfRangeError as exc:
             return await self._out_of_range(consumer, exc.args[0])
         except KafkaError as exc:
@@ -102,6 +104,21 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
                 )
         self._pace(consumer, bool(batches))
         return batches
+
+    def resumed(self, tps: Iterable[TP]) -> None:
+        """Have the fetch under way answer with these, too. From any thread.
+
+        It would else wait for the partitions it began with, up to a second, with these records in its hands.
+        """
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody fetches any more
+            self.thread_loop.call_soon_threadsafe(self._want, tuple(tps))
+
+    def _want(self, tps: Iterable[TP]) -> None:
+        self._wanted.update(tps)
+        if self._consumer is not None:
+            fetcher = self._consumer._fetcher
+            for waiter in tuple(fetcher._fetch_waiters):
+                fetcher._notify(waiter)
 
     def _back_to_last_batch(self, consumer: Any, wanted: Iterable[TP]) -> None:
         """What a failed fetch has passed without handing it on is fetched again."""

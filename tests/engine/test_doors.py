@@ -66,6 +66,8 @@ DOORS: dict[str, str] = {
     "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.on_start": "675d03707bbecd3c",
     "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread.on_thread_stop": "cdbbe53230d20fb6",
     "aiokafka.consumer.consumer:AIOKafkaConsumer.stop": "bf02b37ed4aa2eab",
+    "aiokafka.consumer.fetcher:Fetcher._create_fetch_waiter": "65046fcd40e702ff",
+    "aiokafka.consumer.fetcher:Fetcher._notify": "b0c2aa8e3cc1b158",
     "aiokafka.consumer.fetcher:Fetcher.close": "eb8e175ce6f83cba",
     "aiokafka.consumer.group_coordinator:GroupCoordinator.request_rejoin": "961f77b4398b5d91",
     "mode.threads:ServiceThread._start_thread": "22434db1314bb4a9",

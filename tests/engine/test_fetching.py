@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
+from aiokafka.consumer.fetcher import Fetcher, FetchResult
+from aiokafka.consumer.subscription_state import TopicPartitionState
 from aiokafka.errors import CorruptRecordException, IllegalStateError, KafkaTimeoutError, OffsetOutOfRangeError
 from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
+from replayer.engine.consumer import BatchConsumer
 from replayer.engine.fetching import BatchConsumerThread
 from tests.engine.records import Log
 
@@ -31,7 +35,7 @@ class FakeConsumer:
         self._subscription = SimpleNamespace(subscription=SimpleNamespace(assignment=assignment))
         subscriptions = SimpleNamespace(fetch_context=contextlib.nullcontext)
         self._fetcher = SimpleNamespace(
-            _closed=False, _subscriptions=subscriptions, fetched_records=self.fetched_records
+            _closed=False, _subscriptions=subscriptions, fetched_records=self.fetched_records, _fetch_waiters=set()
         )
         self.meanwhile = lambda: None
         self.count = 4
@@ -70,7 +74,7 @@ class FakeConsumer:
 
 def thread_on(consumer, max_records=3):
     thread = BatchConsumerThread.__new__(BatchConsumerThread)
-    thread._next, thread._epochs = {}, defaultdict(int)
+    thread._next, thread._epochs, thread._wanted = {}, defaultdict(int), set()
     config = SimpleNamespace(batch_max_records=max_records, batch_max_bytes=1 << 20)
     thread.consumer = SimpleNamespace(flow_active=True, engine=SimpleNamespace(config=config))
     thread._consumer = consumer
@@ -110,6 +114,76 @@ def test_partitions_suspended_during_a_fetch_lose_nothing():
         assert sum(len(batch.records) for batch in batches) == (8 if tp == A else 4)
 
 
+class Waiting:
+    """aiokafka's own Fetcher with the records of one partition in its hands, and its consumer around it."""
+
+    _closed = False
+
+    def __init__(self, tp, records):
+        assignment = SimpleNamespace(active=True, tps={A, B}, state_value=lambda tp: self.states[tp])
+        self.states = {tp: TopicPartitionState(assignment) for tp in (A, B)}
+        self._subscription = SimpleNamespace(subscription=SimpleNamespace(assignment=assignment))
+        fetcher = self._fetcher = Fetcher.__new__(Fetcher)
+        fetcher._loop, fetcher._closed = asyncio.get_running_loop(), False
+        fetcher._fetch_waiters, fetcher._wait_consume_future = set(), None
+        fetcher._subscriptions = SimpleNamespace(
+            fetch_context=contextlib.nullcontext, reassignment_in_progress=False, is_assigned=lambda tp: True
+        )
+        held = Held(records)
+        fetcher._records = {tp: FetchResult(tp, assignment=assignment, partition_records=held, backoff=0)}
+
+    def seek(self, tp, offset):
+        self.states[tp].seek(offset)
+
+
+class Held:
+    """Records as aiokafka's PartitionRecords gives them out."""
+
+    def __init__(self, records):
+        self._records, self.next_fetch_offset = iter(records), 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        record = next(self._records)
+        self.next_fetch_offset = record.offset + 1
+        return record
+
+
+async def test_a_partition_resumed_during_a_fetch_is_answered_by_it():
+    """Whoever waits for the others with these records in hand keeps a lane idle for as long as a fetch may take."""
+    log = Log(range(3), 3)
+    consumer = Waiting(B, log.records)
+    thread = thread_on(consumer)
+    thread.thread_loop = asyncio.get_running_loop()
+    for tp in (A, B):
+        thread._seek(consumer, tp, 0)
+    fetch = asyncio.ensure_future(thread._fetch_records(consumer, {A}, timeout=60.0))
+    await asyncio.sleep(0.01)
+    assert not fetch.done()
+    thread.resumed([B])
+    async with asyncio.timeout(10):
+        answer = await fetch
+    assert list(answer) == [B]
+    assert_true_to(log, answer[B])
+    assert thread.reached(B) == 3
+
+
+def test_what_faust_would_not_hand_on_is_not_asked_for():
+    """In recovery it suspends nothing and resumes nothing: records of a paused partition would be dropped."""
+    asked = []
+    consumer = BatchConsumer.__new__(BatchConsumer)
+    consumer._resumed = asyncio.Event()
+    consumer._thread = SimpleNamespace(resumed=asked.append)
+    consumer._active_partitions, consumer._paused_partitions, consumer._buffered_partitions = {A}, {B}, set()
+    consumer.resume_fetching(B)
+    assert asked == [set()]
+    consumer._buffered_partitions.add(B)
+    consumer.resume_fetching(B)
+    assert asked == [set(), {B}]
+
+
 def test_without_partitions_nothing_is_fetched():
     consumer = FakeConsumer({A: Log(range(8), 8)})
     thread = thread_on(consumer)
@@ -120,12 +194,18 @@ def test_without_partitions_nothing_is_fetched():
 
 ACTIONS = st.lists(
     st.tuples(
-        st.sampled_from(["fetch", "fetch", "seek", "pause", "resume", "clear"]),
+        st.sampled_from(["fetch", "fetch", "seek", "pause", "resume", "clear", "resume meanwhile"]),
         st.sampled_from([A, B]),
         st.integers(0, 9),
     ),
     max_size=40,
 )
+
+
+def resume(thread, kept, tp):
+    thread._want([tp])
+    if kept:  # with nothing wanted at its beginning there is no fetch
+        kept.add(tp)
 
 
 @given(st.lists(st.integers(0, 9), unique=True), st.lists(st.integers(0, 9), unique=True), ACTIONS)
@@ -151,7 +231,8 @@ def test_batches_of_one_epoch_follow_each_other_without_a_hole(one, other, actio
             active.add(tp)
         else:
             kept = set(active)
-            consumer.meanwhile = active.clear if what == "clear" else lambda: None
+            meanwhile = {"clear": active.clear, "resume meanwhile": partial(resume, thread, kept, tp)}
+            consumer.meanwhile = meanwhile.get(what, lambda: None)
             for found, batches in fetch(thread, active).items():
                 assert found in kept
                 assert_true_to(logs[found], batches)
