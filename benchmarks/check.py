@@ -46,7 +46,7 @@ async def measure(names: Sequence[str], events: int, seconds: float, rows: int, 
 
 
 def main(
-    *, events: int = 500_000, seconds: float = 4.0, rows: int = 100_000, recorded: Path = RESULTS, twice: bool = True
+    *, events: int = 800_000, seconds: float = 4.0, rows: int = 100_000, recorded: Path = RESULTS, twice: bool = True
 ) -> int:
     """Measure, compare, and end with 1 where a ratio has dropped by a third or more.
 

@@ -47,7 +47,7 @@ from replayer.kafka.ports import free_port
 from topics.catalogue import changelog
 
 #: Rows an event comes to, until the first size has shown it.
-_ROWS_PER_EVENT = 2.1
+_ROWS_PER_EVENT = 1.2
 _FOLDED_S = 1800.0
 _FAUST_S = 300.0
 _COPIED_AT_A_TIME = 5000

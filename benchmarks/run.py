@@ -120,7 +120,7 @@ def recovery_command(
 
 @app.command(name="scaling")
 def scaling_command(
-    *, events: int = 1_500_000, size: Size = "1KB", seconds: float = 15.0, rounds: int = 3, out: Path = RESULTS
+    *, events: int = 2_500_000, size: Size = "1KB", seconds: float = 10.0, rounds: int = 3, out: Path = RESULTS
 ) -> None:
     """Two workers against one.
 
@@ -147,7 +147,7 @@ def hot_command(*, events: int = 1_000_000, size: Size = "1KB", out: Path = RESU
 
 
 @app.command(name="profile")
-def profile_command(*, events: int = 700_000, size: Size = "1KB", seconds: float = 15.0, out: Path = RESULTS) -> None:
+def profile_command(*, events: int = 2_000_000, size: Size = "1KB", seconds: float = 15.0, out: Path = RESULTS) -> None:
     """Where an event's processor time goes in a running worker.
 
     Args:
