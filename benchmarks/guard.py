@@ -1,6 +1,7 @@
 """The regression guard: ratios of a small run against those recorded. Times are a machine's; ratios carry over.
 
-Pure. A figure fails that has lost a third or more; so does one that was to be measured and was not.
+Pure. A figure fails that has lost a third or more; so does one that was to be measured and was not, and one that is
+not recorded, unless it awaits its first measurement (named.AWAITED): with nothing to compare nothing would be guarded.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmarks.named import AWAITED
 from benchmarks.results import Recorded
 
 #: What is left of a ratio that has dropped by a third.
@@ -29,13 +31,15 @@ class Verdict:
 
     @property
     def failed(self) -> bool:
-        """A third or more is gone, or it was not measured. What has never been recorded has nothing to lose."""
+        """A third or more is gone, it was not measured, or there is nothing to compare it with."""
         if self.recorded is None:
-            return False
+            return self.name not in AWAITED
         return self.now is None or self.now <= self.recorded * LEAST
 
     def row(self) -> str:
-        told = "FAILED" if self.failed else "ok" if self.recorded is not None else "not recorded yet"
+        told = "ok" if self.recorded is not None else "not recorded"
+        if self.failed:
+            told = "FAILED" if self.recorded is not None else "FAILED: not recorded"
         return f"{self.name:42} {_shown(self.recorded)} {_shown(self.now)} {_shown(self.kept)}  {told}"
 
 

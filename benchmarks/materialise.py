@@ -25,7 +25,8 @@ from benchmarks.results import Figure, Results
 from benchmarks.workload import ACTIVE, PER_WORKFLOW, fill, source_topic, workload
 from replayer.core import sizes
 from replayer.core.sizes import Size
-from topics.catalogue import DEFAULT_PARTITIONS
+from replayer.native.library import Library, NoLibrary
+from topics.catalogue import DEFAULT_MAX_RECORD_BYTES, DEFAULT_PARTITIONS
 
 FAUST = {
     "producer_linger": 0.02,  # seconds; 0.02 to 0.05 measured alike, 0 (the default) half as fast
@@ -64,6 +65,7 @@ _STREAMS_EOS = {**_STREAMS, "processing.guarantee": "exactly_once_v2", "commit.i
 #: What is written once and read again only to find a duplicate (event and identity rows) goes straight to RocksDB and
 #: the changelog, which measured twice as fast as through the cache; heads and decisions are cached.
 _TUNED = {"cache_all": False}
+_LIMIT = {"max_partition_fetch_bytes": 4 << 20, "fetch_max_bytes": 52428800}
 #: What Java's compiler takes until the rate is steady.
 JIT_S = 10.0
 
@@ -77,6 +79,12 @@ CONTENDERS = (
         "replayer-eos", "replayer, exactly once (default)", WORKER, {"guarantee": "exactly_once"}
     ),
     Contender("replayer-alos", "replayer, at least once", WORKER, {"guarantee": "at_least_once"}),
+    Contender(
+        "replayer-eos-python",
+        "replayer, exactly once, folded in Python",
+        WORKER,
+        {"guarantee": "exactly_once", "fold": "python"},
+    ),
     Contender("faust", "plain Faust, the same rows", "plain_faust", {**FAUST, "rows": "all"}),
     Contender("faust-lean", "plain Faust, head and event row", "plain_faust", {**FAUST, "rows": "lean"}),
     Contender("quix", "Quix Streams, the same rows", "quix", {**_QUIX, "rows": "all"}, environment="peers"),
@@ -94,20 +102,21 @@ CONTENDERS = (
     _streams(
         "streams-eos-tuned", "Kafka Streams tuned, the same rows, exactly once", _STREAMS_EOS, **_TUNED, rows="all"
     ),
-    _streams("streams-lean", "Kafka Streams tuned, head and event row", _STREAMS_ALOS, **_TUNED, rows="lean"),
+    _streams("streams-lean", "Kafka Streams, head and event row", _STREAMS_ALOS, rows="lean"),
+    _streams("streams-eos-lean", "Kafka Streams, head and event row, exactly once", _STREAMS_EOS, rows="lean"),
     _streams(
-        "streams-eos-lean",
+        "streams-lean-tuned", "Kafka Streams tuned, head and event row", _STREAMS_ALOS, **_TUNED, rows="lean"
+    ),
+    _streams(
+        "streams-eos-lean-tuned",
         "Kafka Streams tuned, head and event row, exactly once",
         _STREAMS_EOS,
         **_TUNED,
         rows="lean",
     ),
+    Contender("limit", "read, decode, validate; no state", "limit", {**_LIMIT, "decoder": "python"}, warm_up_s=1.0),
     Contender(
-        "limit",
-        "read, decode, validate; no state",
-        "limit",
-        {"max_partition_fetch_bytes": 4 << 20, "fetch_max_bytes": 52428800},
-        warm_up_s=1.0,
+        "limit-native", "the same, decoded natively", "limit", {**_LIMIT, "decoder": "native"}, warm_up_s=1.0
     ),
 )  # fmt: skip
 
@@ -127,7 +136,10 @@ RATIOS = (
     ("materialise.vs_kafka_streams_eos_tuned", "replayer-eos", "streams-eos-tuned"),
     ("materialise.vs_kafka_streams_alos_lean", "replayer-alos", "streams-lean"),
     ("materialise.vs_kafka_streams_eos_lean", "replayer-eos", "streams-eos-lean"),
-    ("materialise.share_of_limit", "replayer-eos", "limit"),
+    ("materialise.vs_kafka_streams_alos_lean_tuned", "replayer-alos", "streams-lean-tuned"),
+    ("materialise.vs_kafka_streams_eos_lean_tuned", "replayer-eos", "streams-eos-lean-tuned"),
+    ("materialise.share_of_limit", "replayer-eos-python", "limit"),
+    ("materialise.share_of_limit_native", "replayer-eos", "limit-native"),
 )
 
 
@@ -153,6 +165,12 @@ async def materialise(plan: Plan, results: Results, progress: Progress) -> None:
 def _chosen(plan: Plan, progress: Progress) -> list[Contender]:
     """The contenders of the plan that can run here; those in Java were compared with the product's fold first."""
     chosen = [contender for contender in CONTENDERS if contender.name in plan.contenders]
+    if any(_decodes_natively(contender) for contender in chosen):
+        try:
+            Library(DEFAULT_MAX_RECORD_BYTES)
+        except NoLibrary as exc:
+            progress.say(f"the limit decoded natively is left out: {exc}")
+            chosen = [contender for contender in chosen if not _decodes_natively(contender)]
     if any(contender.program == "kafka_streams" for contender in chosen):
         if jdk() is None:
             progress.say("Kafka Streams is left out: there is no JDK here (javac on the PATH)")
@@ -161,6 +179,10 @@ def _chosen(plan: Plan, progress: Progress) -> list[Contender]:
             streams_check.check()
         progress.say("Kafka Streams refuses, counts and digests what the product does")
     return chosen
+
+
+def _decodes_natively(contender: Contender) -> bool:
+    return contender.settings.get("decoder") == "native"
 
 
 async def _measure_size(
@@ -186,6 +208,17 @@ async def _measure_size(
     return rates
 
 
+def _fold_in_use(contender: Contender) -> str:
+    """Which fold a worker of ours has here: native where the library was built, unless it is told otherwise."""
+    if contender.settings.get("fold") == "python":
+        return "python"
+    try:
+        Library(DEFAULT_MAX_RECORD_BYTES)
+    except NoLibrary:
+        return "python"
+    return "native"
+
+
 def _figures(size: Size, plan: Plan, rates: dict[str, list[Rate]]) -> list[Figure]:
     described = (
         f"{plan.events:,} events in {DEFAULT_PARTITIONS} partitions, {ACTIVE:,} workflows in turn with {PER_WORKFLOW} "
@@ -206,6 +239,7 @@ def _figures(size: Size, plan: Plan, rates: dict[str, list[Rate]]) -> list[Figur
             "rss_mb": round(max(rate.rss_mb for rate in runs)),
             "events": sum(rate.events for rate in runs),
             "settings": {name: value for name, value in contender.settings.items() if name != "rows"},
+            **({"fold": _fold_in_use(contender)} if contender.program == WORKER else {}),
             "workload": described,
         }
         figures.append(Figure(f"materialise.rate.{size}.{contender.name}", median[contender.name], "events/s", detail))

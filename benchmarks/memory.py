@@ -1,8 +1,9 @@
 """Resident memory of a real worker process while it folds a backlog at full speed, however long the backlog.
 
 Read from /proc four times a second: everything counts, RocksDB's cache and memtables (REPLAYER_ROCKSDB_MEMORY_MB) and
-the batches in flight included. The slope is that of a straight line through all samples behind the warm-up; it lies
-within the noise where the line rises by less than the samples scatter about it (two standard deviations).
+the batches in flight included. The slope is that of a straight line through the samples behind the warm-up, averaged
+over ten stretches: samples close to each other say the same, stretches do not. It lies within the noise where zero is
+within its 95 % confidence interval (Student's t, eight degrees of freedom).
 
 The feed keeps a little ahead of the worker and has the broker delete what was folded; the changelog may lose its head
 too, once the worker has started (nobody recovers from it here). So the disk holds RocksDB, and little else.
@@ -17,6 +18,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from statistics import fmean, linear_regression
 
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.admin.records_to_delete import RecordsToDelete
@@ -43,38 +45,48 @@ _PROPERTIES = {
     "log.retention.check.interval.ms": "2000",
 }
 _POINTS = 60
+_STRETCHES, _T = 10, 2.306  # 97.5 % of Student's t lie below it with eight degrees of freedom
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A least-squares line: MB per 10^6 events, and how far the samples scatter about it (one standard deviation, MB).
+    """A least-squares line: MB per 10^6 events, and how far the slope may be off (95 %, the same unit).
 
-    `rise`: what it comes to between the first and the last sample, MB.
+    `rise`: what it comes to between the first and the last sample, MB. `scatter`: of the samples about the line, one
+    standard deviation, MB.
     """
 
     slope: float
-    scatter: float
+    uncertainty: float
     rise: float
+    scatter: float
 
     @property
     def over_noise(self) -> float:
-        """The rise, up or down, over two standard deviations: at most 1 where memory is flat."""
-        return abs(self.rise) / max(2 * self.scatter, 1e-9)
+        """The slope, up or down, over its uncertainty: at most 1 where memory is flat as far as can be told."""
+        return abs(self.slope) / max(self.uncertainty, 1e-9)
 
 
 def line(points: Sequence[tuple[float, float]]) -> Line:
-    """Through (millions of events, MB). Raises ValueError with fewer than three points or all at one place."""
-    if len(points) < 3:
-        raise ValueError("a line needs three points")
-    x_mean = math.fsum(x for x, _ in points) / len(points)
-    y_mean = math.fsum(y for _, y in points) / len(points)
-    spread = math.fsum((x - x_mean) ** 2 for x, _ in points)
-    if spread == 0:
-        raise ValueError("all points are at one place")
-    slope = math.fsum((x - x_mean) * (y - y_mean) for x, y in points) / spread
-    left = math.fsum((y - y_mean - slope * (x - x_mean)) ** 2 for x, y in points)
+    """Through (millions of events, MB), in the order of events. Raises ValueError with too few or all at one place."""
+    if len(points) < 2 * _STRETCHES:
+        raise ValueError(f"a line needs {2 * _STRETCHES} points")
     xs = [x for x, _ in points]
-    return Line(slope, math.sqrt(left / (len(points) - 2)), slope * (max(xs) - min(xs)))
+    width = (xs[-1] - xs[0]) / _STRETCHES
+    if width <= 0:
+        raise ValueError("all points are at one place")
+    stretches: list[list[tuple[float, float]]] = [[] for _ in range(_STRETCHES)]
+    for x, y in points:
+        stretches[min(_STRETCHES - 1, int((x - xs[0]) / width))].append((x, y))
+    means = [(fmean(x for x, _ in one), fmean(y for _, y in one)) for one in stretches if one]
+    if len(means) < _STRETCHES:
+        raise ValueError("a stretch of the events has no sample")
+    slope, at = linear_regression([x for x, _ in means], [y for _, y in means])
+    x_mean = fmean(x for x, _ in means)
+    left = math.fsum((y - at - slope * x) ** 2 for x, y in means) / (_STRETCHES - 2)
+    error = math.sqrt(left / math.fsum((x - x_mean) ** 2 for x, _ in means))
+    scatter = math.sqrt(math.fsum((y - at - slope * x) ** 2 for x, y in points) / (len(points) - 2))
+    return Line(slope, _T * error, slope * (xs[-1] - xs[0]), scatter)
 
 
 def at_marks(samples: Sequence[Sample], marks: Sequence[int]) -> dict[int, int]:
@@ -133,16 +145,17 @@ async def memory(events: int, size: Size, results: Results, progress: Progress) 
         **detail,
         "warm_up_events": round(WARM_UP * events),
         "scatter_mb": round(fitted.scatter, 2),
+        "uncertainty_mb_per_1m": round(fitted.uncertainty, 2),
         "rise_mb": round(fitted.rise, 2),
         "samples": [[round(x, 3), round(y)] for x, y in thinned(points, _POINTS)],
     }
     progress.say(
-        f"memory: {fitted.slope:+.2f} MB per 10⁶ events, {fitted.rise:+.1f} MB in all, scatter "
-        f"{fitted.scatter:.1f} MB; {events / seconds:,.0f} events/s; RocksDB holds {disk_mb:,} MB"
+        f"memory: {fitted.slope:+.2f} ± {fitted.uncertainty:.2f} MB per 10⁶ events, {fitted.rise:+.1f} MB in all, "
+        f"scatter {fitted.scatter:.1f} MB; {events / seconds:,.0f} events/s; RocksDB holds {disk_mb:,} MB"
     )
     results.record(
         Figure("memory.slope_mb_per_1m", fitted.slope, "MB", slope),
-        Figure("memory.rise_over_noise", fitted.over_noise, "x", {"of": "rise / two standard deviations"}),
+        Figure("memory.rise_over_noise", fitted.over_noise, "x", {"of": "slope / its uncertainty"}),
     )
     for mark, rss in at_marks(seen, sorted({min(1_000_000, events), events // 2, events})).items():
         progress.say(f"memory: {rss / 2**20:.0f} MB after {mark:,} events")

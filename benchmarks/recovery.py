@@ -82,8 +82,8 @@ async def recovery(
                          f"{costs[wanted]:.2f} µs/row")  # fmt: skip
             detail = {
                 "rows": there,
-                "recoveries_s": [round(one, 2) for one in took],
-                "of_nothing_s": [round(one, 2) for one in empty],
+                "recoveries_s": _rounded(took),
+                "of_nothing_s": _rounded(empty),
                 "events": folded,
                 "disturbed_cores": max(run.disturbed for run in runs),
                 "workload": f"{size} events, {deployment.settings.partitions} partitions",
@@ -171,13 +171,16 @@ async def _faust(broker: Cluster, deployment: Deployment, progress: Progress) ->
         with progress.waiting(f"recovery: plain Faust, {copied:,} rows"):
             # A group's first member ever takes seconds more: the first start of each does not count.
             _, *nothing = [await _faust_once(broker, source.name, f"{group}-empty", partitions) for _ in range(4)]
-            _, took = [await _faust_once(broker, source.name, f"{group}-full", partitions) for _ in range(2)]
+            _, *took = [await _faust_once(broker, source.name, f"{group}-full", partitions) for _ in range(4)]
     finally:
         await delete(broker.admin, group)
-    cost = per_row([took], nothing, copied)
-    progress.say(f"recovery of {copied:,} rows by plain Faust: {took:.2f} s, {cost:.1f} µs/row "
-                 f"(of nothing: {', '.join(f'{one:.2f}' for one in nothing)} s)")  # fmt: skip
-    return cost, {"rows": copied, "recoveries_s": [round(took, 2)], "of_nothing_s": [round(one, 2) for one in nothing]}
+    cost, took, nothing = per_row(took, nothing, copied), _rounded(took), _rounded(nothing)
+    progress.say(f"recovery of {copied:,} rows by plain Faust: {took} s, {cost:.1f} µs/row (of nothing: {nothing} s)")
+    return cost, {"rows": copied, "recoveries_s": took, "of_nothing_s": nothing}
+
+
+def _rounded(seconds: Sequence[float]) -> list[float]:
+    return [round(one, 2) for one in seconds]
 
 
 async def _copy(bootstrap: str, source: str, target: str, partitions: int) -> int:

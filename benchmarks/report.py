@@ -112,7 +112,7 @@ def _rates(rates: Recorded) -> str:
     ]
     header = ("contender", "events/s (median)", "rounds", "its CPU, µs/event", "broker's", "peak RSS, MB", "disturbed")
     table = _table(header, rows)
-    settings = [f"- {entry['detail']['label']}: {_settings(entry['detail']['settings'])}" for entry in ordered]
+    settings = [f"- {entry['detail']['label']}: {_settings(entry['detail'])}" for entry in ordered]
     parts = (
         table,
         f"Workload: {ordered[0]['detail']['workload']}.",
@@ -128,8 +128,10 @@ def _memory_line(samples: Sequence[tuple[float, float]], detail: dict[str, Any])
     return (
         f"Resident memory over {detail['events']:,} events, {min(resident):,.0f} to {max(resident):,.0f} MB:\n\n"
         f"    {sparkline(resident)}\n\n"
-        f"Behind the first {detail['warm_up_events']:,} events a line through all samples changes by "
-        f"{detail['rise_mb']:+g} MB to the end; the samples scatter about it by {detail['scatter_mb']:g} MB.\n"
+        f"Behind the first {detail['warm_up_events']:,} events a line through ten stretches changes by "
+        f"{detail['rise_mb']:+g} MB to the end, which may be off by "
+        f"{detail['uncertainty_mb_per_1m'] * (detail['events'] - detail['warm_up_events']) / 1e6:.3g} MB; the samples "
+        f"scatter about it by {detail['scatter_mb']:g} MB.\n"
     )
 
 
@@ -161,8 +163,9 @@ def sparkline(values: Sequence[float]) -> str:
     return "".join(_BARS[round((value - least) / step) if step else 0] for value in values)
 
 
-def _settings(settings: dict[str, Any]) -> str:
-    return ", ".join(f"`{name}={value}`" for name, value in settings.items()) or "none"
+def _settings(detail: dict[str, Any]) -> str:
+    told = ", ".join(f"`{name}={value}`" for name, value in detail["settings"].items()) or "none"
+    return f"{told}; {detail['fold']} fold" if "fold" in detail else told
 
 
 def _provenance(recorded: Recorded) -> str:

@@ -42,7 +42,7 @@ def _perform(out: Path, work: Work) -> None:
 def materialise_command(
     *,
     events: int = 1_500_000,
-    seconds: float = 20.0,
+    seconds: float = 10.0,
     rounds: int = 3,
     sizes: tuple[Size, ...] = SIZES,
     contenders: tuple[str, ...] = tuple(contender.name for contender in CONTENDERS),

@@ -24,11 +24,18 @@ def test_a_ratio_that_has_lost_a_third_fails(now: float, failed: bool) -> None:
     assert verdict.kept == pytest.approx(now / recorded)
 
 
-def test_a_figure_that_was_not_measured_fails_and_one_never_recorded_does_not() -> None:
-    lost, new = compared({"lost": entry(2.0)}, {"new": entry(3.0)}, ["lost", "new"])
+def test_a_figure_that_was_not_measured_fails() -> None:
+    (lost,) = compared({"lost": entry(2.0)}, {}, ["lost"])
     assert lost.failed
-    assert not new.failed
-    assert "not recorded yet" in new.row()
+
+
+def test_a_figure_that_is_not_recorded_fails_unless_it_awaits_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.guard.AWAITED", frozenset({"awaited"}))
+    missing, awaited = compared({}, {"missing": entry(3.0), "awaited": entry(3.0)}, ["missing", "awaited"])
+    assert missing.failed
+    assert "FAILED: not recorded" in missing.row()
+    assert not awaited.failed
+    assert awaited.row().endswith("not recorded")
 
 
 def test_every_figure_has_a_row_with_recorded_now_and_their_ratio() -> None:

@@ -17,9 +17,9 @@ def wobbling(slope: float, scatter: float) -> list[tuple[float, float]]:
 
 
 def test_a_straight_line_is_found() -> None:
-    found = line([(float(n), 100 + 2.5 * n) for n in range(10)])
+    found = line([(float(n), 100 + 2.5 * n) for n in range(41)])
     assert found.slope == pytest.approx(2.5)
-    assert found.rise == pytest.approx(22.5)
+    assert found.rise == pytest.approx(100)
     assert found.scatter == pytest.approx(0.0, abs=1e-6)
 
 
@@ -30,8 +30,20 @@ def test_what_grows_or_shrinks_lies_outside_the_noise_and_what_wobbles_within(sl
     assert line(wobbling(slope, 8.0)).slope == pytest.approx(slope, abs=0.5)
 
 
+def test_a_leak_that_is_smaller_than_the_samples_scatter_is_found() -> None:
+    """Over 10⁷ events half a MB per 10⁶ is 5 MB: less than samples scatter, and more than their means may."""
+    assert line(wobbling(0.5, 4.0)).over_noise > 1
+
+
+def test_samples_that_say_the_same_do_not_count_for_many() -> None:
+    """A saw-tooth, as flushes make it, has long runs above and below: a line through them knows little."""
+    teeth = [(n / 100, 400 + (n % 250) / 10) for n in range(1000)]
+    assert line(teeth).over_noise < 1
+
+
 def test_too_little_for_a_line_is_no_line() -> None:
-    for points in ([], [(1.0, 1.0), (2.0, 2.0)], [(1.0, 1.0), (1.0, 2.0), (1.0, 3.0)]):
+    gap = [(float(n // 20 * 90 + n % 20 / 20), 1.0) for n in range(40)]
+    for points in ([], [(1.0, 1.0), (2.0, 2.0)], [(1.0, float(n)) for n in range(40)], gap):
         with pytest.raises(ValueError):
             line(points)
 
