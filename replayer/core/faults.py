@@ -129,6 +129,7 @@ POISONS: tuple[Callable[[bytes], bytes | None], ...] = (
     lambda value: b"\xff\xfe" + value,
     lambda value: value[: len(value) // 2],
     lambda value: b"[" * 100_000,
+    lambda value: value[:-1] + b',"deep":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     lambda value: value[:-1] + b',"number":' + b"9" * 10_000 + b"}",
     lambda value: value[:-1] + b',"number":NaN}',
     lambda value: b"[" + value + b"]",

@@ -120,6 +120,10 @@ class BrokerSide:
         entries = (line.split() for line in lines if line.startswith(f"{CHANGELOG} "))
         return {int(partition): int(offset) for _, partition, offset in entries}
 
+    def records_of(self, *topics: str) -> dict[TopicPartition, list[Any]]:
+        """What these hold, in the usual number of partitions."""
+        return asyncio.run(logs.records(self.bootstrap, topics, PARTITIONS))
+
     def rows(self) -> dict[int, dict[bytes, bytes]]:
         """The timelines table as its changelog has it, by partition."""
         return asyncio.run(logs.table(self.bootstrap, CHANGELOG, PARTITIONS))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 
 from aiokafka import TopicPartition
 
+from replayer.core.faults import Emission
 from replayer.core.gaps import PREFIX, Gap
 from replayer.core.rows import EVENT, HEAD
 from replayer.kafka.admin import LogAdmin
@@ -27,18 +28,20 @@ def check(
     cluster: Cluster,
     sent: Sequence[Sent],
     history: History,
-    raises: Callable[[bytes | None], bool] = lambda _: False,
+    raises: Callable[[bytes | None], bool],
+    buries: Callable[[Emission], bool],
     *,
     only_events: bool = False,
 ) -> list[str]:
     """All five checks, in turn, on a quiet cluster with a worker or more ready. Stops, wipes and restarts the workers.
 
-    `raises`: records on which the workers' fold is made to raise. `only_events`: heads may be wrong and offsets may
-    have gone back; what holds is that every event is there, once, in its place.
+    `raises`: records on which the workers' fold is made to raise. `buries`: what must be a dead letter, as whoever made
+    it knows; the oracle, which reads with the product's own codec, must agree. `only_events`: heads may be wrong and
+    offsets may have gone back; what holds is that every event is there, once, in its place.
 
-    1. every acked event is in a timeline or in dead letters, once, and nothing is that was never sent; 2. timelines
-    and heads are the oracle's, heads agree with their rows; 3. committed offsets never went back and lie in the log;
-    4. rebuilt from the changelogs alone, the same; 5. each worker's views say the same.
+    1. every acked event is in a timeline, or in dead letters for its reason, once, and nothing is that was never sent;
+    2. timelines and heads are the oracle's, heads agree with their rows; 3. committed offsets never went back and lie
+    in the log; 4. rebuilt from the changelogs alone, the same; 5. each worker's views say the same.
     """
     expected = oracle.expected(history.records(), PARTITIONS, raises)
     tables, letters = cluster.rows(), cluster.letters()
@@ -50,19 +53,21 @@ def check(
             found,
             letters,
             expected,
+            buries,
             repeats=cluster.guarantee == "at_least_once" or history.anew,
             older=history.anew,
         ),
         *_few("gaps", _untold(tables, history.expired)),
         *_few("changelog", _in_two_partitions(tables)),
-        *_few("changelog", _differences(expected.timelines, found, only_events)),
+        *_few("changelog", differences(expected.timelines, found, only_events)),
         *_few("changelog", () if only_events else inconsistencies(rows)),
         *_few("offsets", _offsets(cluster, only_events)),
     ]
     workers = cluster.running
     for worker, said in zip(workers, cluster.views_of(workers), strict=True):
         name = worker.instance
-        findings += _few(f"views of {name}", _differences(expected.timelines, said, only_events))
+        findings += _few(f"views of {name}", differences(expected.timelines, said, only_events))
+    findings += [f"a worker has ended meanwhile: {who}" for who in cluster.absent()]
     # Rebuilt from a log in which something is wrong it would be wrong again.
     return findings or _rebuilt(cluster, expected, only_events)
 
@@ -74,7 +79,7 @@ def _rebuilt(cluster: Cluster, expected: Expected, only_events: bool) -> list[st
     survivor = cluster.workers[0]
     cluster.start(survivor)
     (said,) = cluster.views_of([survivor])
-    return findings + _few("rebuilt", _differences(expected.timelines, said, only_events))
+    return findings + _few("rebuilt", differences(expected.timelines, said, only_events))
 
 
 def _everything_once(
@@ -82,6 +87,7 @@ def _everything_once(
     found: Mapping[Name, Seen],
     letters: Sequence[tuple[At, str]],
     expected: Expected,
+    buries: Callable[[Emission], bool],
     *,
     repeats: bool,
     older: bool,
@@ -92,8 +98,15 @@ def _everything_once(
     counted = Counter(at for at, _ in letters if at[0] not in (REPLAY_COMMANDS.name, REPLAY_PROGRESS.name))
     folded = {at for seen in found.values() for _, _, at in seen.events}
     lost = [one.at for one in acked if _identity(one) not in ids and one.at not in counted]
+    doomed = [one.at for one in acked if buries(one.emission)]
+    sound = [one for one in acked if not buries(one.emission)]
+    reasons = {(at, why) for at, why in letters if at in expected.letters and why != expected.letters[at]}
     return [
         *_few("acked, and neither in a timeline nor in dead letters", lost),
+        *_few("sound, and in dead letters", () if older else [one.at for one in sound if one.at in counted]),
+        *_few("sound, and in no timeline", [one.at for one in sound if _identity(one) not in ids]),
+        *_few("no event, and not in dead letters", [at for at in doomed if at not in counted]),
+        *_few("in dead letters for another reason", () if older else reasons),
         *_few("in a timeline, and never sent", ids - known),
         *_few("dead letters that should not be", () if older else counted.keys() - expected.letters.keys()),
         *_few("not in dead letters", expected.letters.keys() - counted.keys()),
@@ -108,7 +121,8 @@ def _identity(one: Sent) -> tuple[Name, str]:
     return (emission.tenant_id or "", emission.workflow_id or ""), emission.event_id or ""
 
 
-def _differences(expected: Mapping[Name, Seen], found: Mapping[Name, Seen], only_events: bool) -> list[str]:
+def differences(expected: Mapping[Name, Seen], found: Mapping[Name, Seen], only_events: bool) -> list[str]:
+    """Where timelines, or heads unless `only_events`, are not what they should be."""
     wrong = [f"{name} is missing" for name in expected.keys() - found.keys()]
     wrong += [f"{name} should not be" for name in found.keys() - expected.keys()]
     for name in expected.keys() & found.keys():

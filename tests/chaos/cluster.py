@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -140,16 +139,23 @@ class Cluster(BrokerSide):
     # What it holds
 
     def quiet(self, timeout_s: float) -> list[str]:
-        """Wait until all that the logs hold has been folded and every worker is ready; answers with what was not."""
+        """Wait until all that the logs hold has been folded and every worker is ready; answers with what was not.
+
+        One that has ended with nothing left to do counts, too: where it may it is started again, else it is a failure.
+        """
         lagging = self.folded(timeout_s)
-        self.await_ready(*self.running)
+        self.revive(*self.workers)
         return [f"not folded within {timeout_s:.0f} s: {where}" for where in lagging]
+
+    def absent(self) -> list[str]:
+        """The workers that do not run, with their exit codes."""
+        return [f"{worker.instance} (exit code {worker.exit_code})" for worker in self.workers if not worker.running]
 
     def folded(self, timeout_s: float = 120.0) -> list[str]:
         """Wait until the group has committed the ends of all source logs; answers with those it has not, if any."""
         deadline = time.monotonic() + timeout_s
-        while lagging := asyncio.run(self._lagging()):
-            self._look_after_workers()
+        while lagging := self.lagging():
+            self.look_after_workers()
             if time.monotonic() > deadline:
                 break
             time.sleep(0.2)
@@ -159,22 +165,25 @@ class Cluster(BrokerSide):
         """Wait until they are ready, however often one ends meanwhile."""
 
         def ready() -> bool:
-            self._look_after_workers()
+            self.look_after_workers()
             return all(worker.get("/readyz")[0] == 200 for worker in workers)
 
         until(ready, "ready in the end", self.tails)
 
-    def _look_after_workers(self) -> None:
+    def look_after_workers(self) -> None:
         """Start again what has ended by itself, as Kubernetes would, where a worker may; it must have said why."""
         for worker in self.workers:
-            if worker.exit_code and worker.exit_code != -signal.SIGKILL:
-                assert self._may_end, f"a worker has ended\n{worker.tail()}"
+            if worker.exit_code is not None and not worker.dismissed:
+                assert self._may_end, f"a worker has ended with exit code {worker.exit_code}\n{worker.tail()}"
                 assert worker.exit_code == 1, worker.tail()
                 assert "the worker ends" in worker.log.read_text(), worker.tail()
                 worker.start()
 
-    async def _lagging(self) -> list[str]:
+    def lagging(self) -> list[str]:
         """Source partitions whose committed offset is not the end of the log."""
+        return asyncio.run(self._lagging())
+
+    async def _lagging(self) -> list[str]:
         tps = sources()
         try:
             async with LogAdmin([self.bootstrap]) as admin:

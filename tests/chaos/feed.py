@@ -23,6 +23,7 @@ class Fate(Enum):
     ACKED = "acked"
     FAILED = "failed"  # refused: it is in no log
     UNKNOWN = "unknown"  # not answered for: it may be in the log, once
+    GONE = "gone"  # acked, in a log that was deleted since
 
 
 _REFUSED = (InvalidTopicError, MessageSizeTooLargeError, RecordListTooLargeError)

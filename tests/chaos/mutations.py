@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.chaos.recipes.processes import EXACT
+from tests.chaos.recipes.processes import EXACT, overtaken
 from tests.chaos.trial import Recipe, Trial, run
 
 STRIKES = 3
@@ -27,7 +27,7 @@ def overtaken_in_the_middle(trial: Trial) -> None:
     """Others take over and fold on; then the one that slept goes on where it was."""
     for _ in trial.strikes(STRIKES):
         zombie = trial.pause()
-        trial.cluster.folded()
+        overtaken(trial)
         zombie.resume()
 
 
@@ -39,20 +39,21 @@ class Mutation:
     module: str
     act: Callable[[Trial], None]
     workers: int = 1
+    guarantee: str = "exactly_once"
     finds: tuple[str, ...] = ()
 
     def complaints(self, seed: int, directory: Path) -> list[str]:
         """What the checker should have found and did not, or found and should not have."""
         module = f"tests.chaos.mutants.{self.module}"
         recipe = Recipe(self.name, self.act, EXACT, workers=self.workers, module=module, may_end=True, patience_s=20.0)
-        found = run(recipe, seed, "exactly_once", directory)
+        found = run(recipe, seed, self.guarantee, directory)
         if not self.finds:
             return found
         missed = not any(finding.startswith(self.finds) for finding in found)
         return [f"the checker is blind to it; it found {found[:3] or 'nothing'}"] if missed else []
 
 
-MUTATIONS = (
+IN_EVERY_TEST_RUN = (
     Mutation("control: killed in a step", "sound", killed_in_the_middle),
     Mutation("control: a zombie that is fenced", "sound", overtaken_in_the_middle, workers=2),
     Mutation("no deduplication", "no_dedupe", killed_in_the_middle, finds=("changelog: head of",)),
@@ -63,4 +64,15 @@ MUTATIONS = (
         finds=("acked, and neither in a timeline nor in dead letters",),
     ),
     Mutation("no fencing", "no_fencing", overtaken_in_the_middle, workers=2, finds=("offsets:",)),
+)
+MUTATIONS = (
+    *IN_EVERY_TEST_RUN,
+    Mutation("control: a torn step", "torn", killed_in_the_middle, guarantee="at_least_once"),
+    Mutation(
+        "positions of heads not believed",
+        "no_positions",
+        killed_in_the_middle,
+        guarantee="at_least_once",
+        finds=("changelog: head of",),
+    ),
 )

@@ -1,6 +1,6 @@
 """`make soak`: every recipe in each guarantee, and the mutations, with each seed and for as long as it was told.
 
-A run that failed says the one command that plays it again: same events, same victims, same moments.
+A run that failed says the one command that plays it again: the same events, the same victims behind as many of them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -48,6 +49,15 @@ class Job:
             f".venv/bin/python -m tests.chaos.soak --only {shlex.quote(self.name)} --guarantee {self.guarantee} "
             f"--seeds {self.seed}"
         )
+
+    @contextmanager
+    def told_again(self) -> Iterator[None]:
+        """Whatever fails in here says how it is played again."""
+        try:
+            yield
+        except BaseException as failure:
+            failure.add_note(f"again: {self.again}")
+            raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +108,7 @@ def jobs(seed: int, only: Sequence[str] | None, guarantee: str | None) -> list[J
     found = [
         Job(recipe.name, one, seed, partial(run, recipe, seed, one)) for recipe in RECIPES for one in recipe.expects
     ]
-    found += [Job(one.name, "exactly_once", seed, partial(one.complaints, seed)) for one in MUTATIONS]
+    found += [Job(one.name, one.guarantee, seed, partial(one.complaints, seed)) for one in MUTATIONS]
     names = {job.name for job in found}
     return [
         job

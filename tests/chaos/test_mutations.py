@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.mutations import MUTATIONS, Mutation
+from tests.chaos.mutations import IN_EVERY_TEST_RUN, Mutation
 from tests.chaos.soak import Job
 
 SEED = 1
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+@pytest.mark.parametrize("mutation", IN_EVERY_TEST_RUN, ids=lambda mutation: mutation.name)
 def test_the_checker_sees_it(mutation: Mutation, directory: Path) -> None:
-    complaints = mutation.complaints(SEED, directory)
-    again = Job(mutation.name, "exactly_once", SEED, lambda _: []).again
-    assert not complaints, f"{complaints}\nagain: {again}"
+    with Job(mutation.name, mutation.guarantee, SEED, lambda _: []).told_again():
+        complaints = mutation.complaints(SEED, directory)
+        assert not complaints, complaints

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -13,10 +14,10 @@ from replayer.kafka.partitioner import partition_of
 from tests.chaos.brokerside import PARTITIONS
 from tests.chaos.checker import check
 from tests.chaos.cluster import Cluster
-from tests.chaos.feed import Feed
+from tests.chaos.feed import Fate, Feed
 from tests.chaos.history import History
-from tests.chaos.mutants import pausing
-from tests.chaos.workload import Workload
+from tests.chaos.mutants import counted, pausing
+from tests.chaos.workload import EVENTS, Workload
 from tests.e2e.roles import Role, until
 
 
@@ -30,13 +31,15 @@ class Recipe:
     """A way to treat a cluster badly: `act` does it, while the feed goes on.
 
     `expects`: what must hold, by guarantee. `only_events`: the guarantees in which that is less than all of it (see
-    `check`). `raises`: the records on which the fold of `module` is made to raise. `may_end`: workers are made to end
-    by themselves.
+    `check`). `strikes`: how many it deals at least. `raises`: the records on which the fold of `module` is made to
+    raise. `buries`: what must become a dead letter, whatever the product's own codec says. `may_end`: workers are made
+    to end by themselves.
     """
 
     name: str
     act: Callable[[Trial], None]
     expects: Mapping[str, str]
+    strikes: int = 3
     workload: Callable[[int], Workload] = Workload
     workers: int = 2
     begin: int | None = None  # with how many of them; all
@@ -45,6 +48,7 @@ class Recipe:
     transaction: int | None = None
     route: Callable[[Emission], int] = by_key
     raises: Callable[[bytes | None], bool] = lambda _: False
+    buries: Callable[[Emission], bool] = lambda emission: emission.kind == "poison"
     module: str = "replayer.cli"
     may_end: bool = False
     only_events: Collection[str] = ()
@@ -63,6 +67,8 @@ class Trial:
     beyond: ExitStack  # what must be there until all is checked
     history: History
     asked: Path  # the file that asks a worker to stop at its pause point (tests/chaos/mutants)
+    counts: Path  # where steps say what they came to, if the recipe's module has them do so
+    struck: int = 0  # times
 
     def strikes(self, count: int) -> Iterator[int]:
         """So many times in the middle of the load: who runs is ready, and records are under way."""
@@ -72,6 +78,7 @@ class Trial:
             self.feed.reach(number * share + share // 2)
             self.feed.release((number + 1) * share)
             yield number
+            self.struck += 1
 
     def pause(self) -> Role:
         """The worker that stands at its pause point, in the middle of a step."""
@@ -85,8 +92,10 @@ class Trial:
         return found
 
     def victim(self) -> Role:
-        """One of the workers that run."""
-        return self.dice.choice(self.cluster.running)
+        """One of the workers, all of which run. The same one in every run with this seed."""
+        victim = self.dice.choice(self.cluster.workers)
+        assert victim.running, victim.tail()
+        return victim
 
 
 def run(recipe: Recipe, seed: int, guarantee: str, directory: Path) -> list[str]:
@@ -100,7 +109,7 @@ def run(recipe: Recipe, seed: int, guarantee: str, directory: Path) -> list[str]
         module=recipe.module,
         may_end=recipe.may_end,
         settings=recipe.settings,
-        variables={pausing.VARIABLE: str(directory / "pause")},
+        variables={pausing.VARIABLE: str(directory / "pause"), counted.VARIABLE: str(directory / "counts")},
         properties=recipe.properties,
     )
     with ExitStack() as beyond, cluster:
@@ -108,11 +117,26 @@ def run(recipe: Recipe, seed: int, guarantee: str, directory: Path) -> list[str]
         cluster.start(*cluster.workers[: recipe.begin])
         feed.start()
         try:
-            dice, history = random.Random(seed), History(cluster.bootstrap)
-            recipe.act(Trial(cluster, feed, dice, workload.events, beyond, history, directory / "pause"))
+            history = History(cluster.bootstrap)
+            trial = Trial(
+                cluster, feed, random.Random(seed), workload.events, beyond, history, directory / "pause",
+                directory / "counts",
+            )  # fmt: skip
+            recipe.act(trial)
             feed.finish()
+            weak = too_weak(recipe, trial)
             late, only_events = cluster.quiet(recipe.patience_s), guarantee in recipe.only_events
-            return late + check(cluster, feed.sent, history, recipe.raises, only_events=only_events)
+            found = check(cluster, feed.sent, history, recipe.raises, recipe.buries, only_events=only_events)
+            return weak + late + found
         finally:
             feed.stop()
             feed.write(directory / "feed.log")
+
+
+def too_weak(recipe: Recipe, trial: Trial) -> list[str]:
+    """What a run must have had to show anything: its events in the log, its faults."""
+    fates = Counter(sent.fate for sent in trial.feed.sent)
+    landed = fates[Fate.ACKED] + fates[Fate.GONE]
+    weak = [f"{landed} of {trial.events} records were acked"] if landed < EVENTS <= trial.events else []
+    weak += [f"{fates[Fate.FAILED]} records were refused"] if fates[Fate.FAILED] else []
+    return weak + ([f"struck {trial.struck} times, not {recipe.strikes}"] if trial.struck < recipe.strikes else [])

@@ -13,6 +13,8 @@ from replayer.core.simulation import Scenario, cases
 from replayer.core.story import Happening
 
 _START_US = 1_767_225_600_000_000  # 2026-01-01
+#: That many must have been acked, whatever became of the others.
+EVENTS = 20_000
 ORDINARY = Faults(duplicates=0.03, conflicts=0.005, disorder=0.05, poison=0.001)
 
 
@@ -21,7 +23,7 @@ class Workload:
     """`events` records; the same seed gives the same ones. `spread`: clocks go wrong by up to so much, either way."""
 
     seed: int
-    events: int = 20_000
+    events: int = EVENTS + 200
     faults: Faults = field(default=ORDINARY)
     spread: timedelta = timedelta(0)
 

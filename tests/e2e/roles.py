@@ -45,6 +45,7 @@ class Role:
     module: str = "replayer.cli"
     within: tuple[str, ...] = ()
     began_at: int = 0  # in its log
+    dismissed: bool = False  # somebody ended it: what it does since is no surprise
 
     @property
     def instance(self) -> str:
@@ -56,6 +57,7 @@ class Role:
         return f"http://{HOST}:{self.environment['REPLAYER_WEB_PORT']}"
 
     def start(self) -> None:
+        self.dismissed = False
         with self.log.open("ab") as out:
             self.began_at = out.tell()
             command = [*self.within, sys.executable, "-m", self.module, self.name]
@@ -125,6 +127,7 @@ class Role:
     def kill(self) -> None:
         """kill -9."""
         assert self.process is not None
+        self.dismissed = True
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
@@ -146,6 +149,7 @@ class Role:
     def terminate(self) -> None:
         """SIGTERM."""
         assert self.process is not None
+        self.dismissed = True
         self.process.send_signal(signal.SIGTERM)
 
     def ended(self, timeout_s: float = 120.0) -> int:

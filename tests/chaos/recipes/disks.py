@@ -33,8 +33,10 @@ def _full(trial: Trial) -> None:
         trial.feed.reach(len(trial.feed.sent) + trial.events // 8)
         disk.fill()
         _ends(worker, trial, busy=True)
+        trial.struck += 1
         if number == _TIMES - 1:
             before = trial.cluster.committed()
+            assert trial.cluster.lagging(), "there is nothing it could commit"
             worker.start()
             _ends(worker, trial, busy=False)
             assert trial.cluster.committed() == before, "with a disk it could not write to, it committed"

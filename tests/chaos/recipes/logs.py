@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 import zlib
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.admin import NewPartitions
@@ -12,13 +14,16 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from replayer.core.faults import Emission
 from replayer.kafka.partitioner import partition_of
+from tests.chaos import oracle
 from tests.chaos.brokerside import CHANGELOG, PARTITIONS
+from tests.chaos.checker import differences
 from tests.chaos.feed import Fate
 from tests.chaos.recipes.processes import EXACT, kill, overtaken
+from tests.chaos.seen import from_rows
 from tests.chaos.trial import Recipe, Trial, by_key
 from tests.chaos.workload import ORDINARY, Workload
-from tests.e2e.roles import until
-from topics.catalogue import TOOL_EVENTS
+from tests.e2e.roles import Role, until
+from topics.catalogue import SOURCES, TOOL_EVENTS
 
 _RETENTION_S = 7.0
 
@@ -97,33 +102,70 @@ def _bury_nowhere(trial: Trial) -> None:
         assert waiting, "no poison arrived"
         assert not passed, f"committed past poison that is nowhere: {passed[:5]}"
         cluster.create_topics()
+        trial.struck += 1
 
 
 def _outlive(trial: Trial) -> None:
     """A transaction is left open for longer than its time-out, by a worker that nobody replaces meanwhile."""
     for _ in trial.strikes(3):
         worker = trial.pause()
+        before = worker.log.stat().st_size
         time.sleep(_TRANSACTION_S + 3)  # the broker looks for such ones once a second
         worker.resume()
+        if trial.cluster.guarantee == "exactly_once":
+            until(
+                lambda worker=worker, before=before: _aborted(worker, before), "the broker has aborted it", worker.tail
+            )
+
+
+def _aborted(worker: Role, before: int) -> bool:
+    assert worker.running, worker.tail()
+    return "a step was not confirmed" in worker.log.read_text()[before:]
 
 
 def _recreate(trial: Trial) -> None:
-    """A source is deleted and made anew: workers stop rather than mix two histories, until somebody decides."""
-    cluster, topic = trial.cluster, TOOL_EVENTS.name
-    trial.feed.reach(trial.events // 2)
-    trial.feed.settle()
-    cluster.folded()
-    cluster.administer(lambda client: client.delete_topics([topic]))
-    for sent in trial.feed.sent:
-        if sent.emission.topic == topic:
-            sent.fate, sent.offset = Fate.FAILED, None  # it is in no log any more
-    cluster.create_topics()
-    trial.feed.reach(trial.events * 3 // 4)
-    trial.feed.settle()
-    _all_refuse(trial, "If it was recreated on purpose")
-    cluster.start_over()
-    trial.history.anew = True
-    cluster.start(*cluster.workers)
+    """A source is deleted and made anew: workers stop rather than mix two histories, until somebody decides.
+
+    First behind their backs, and what is there when they return is longer than what they had folded; then under them.
+    """
+    cluster, topic, eighth = trial.cluster, TOOL_EVENTS.name, trial.events // 8
+    for behind_their_backs, begin in ((True, eighth), (False, 5 * eighth)):
+        trial.feed.reach(begin)
+        trial.feed.settle()
+        overtaken(trial)
+        if behind_their_backs:
+            assert cluster.stop() == [0, 0], cluster.tails()
+        old = cluster.records_of(topic)
+        cluster.administer(lambda client: client.delete_topics([topic]))
+        for sent in trial.feed.sent:
+            if sent.emission.topic == topic:
+                sent.fate, sent.offset = Fate.GONE, None
+        cluster.create_topics()
+        trial.feed.reach(begin + (3 if behind_their_backs else 1) * eighth)
+        trial.feed.settle()
+        if behind_their_backs:
+            longer = [tp for tp, end in cluster.ends_of(topic).items() if end > len(old[tp]) > 0]
+            assert longer, "the new log is no longer than the old one"
+            for worker in cluster.workers:
+                worker.start()
+        _all_refuse(trial, "If it was recreated on purpose")
+        _as_the_logs_say(trial, old)
+        cluster.start_over()
+        trial.history.anew = True
+        cluster.start(*cluster.workers)
+        trial.struck += 1
+
+
+def _as_the_logs_say(trial: Trial, old: Mapping[TopicPartition, list[Any]]) -> None:
+    """Before anything is deleted: the table is what its sources were, as far as it says; nothing of a new log."""
+    cluster, others = trial.cluster, [one.name for one in SOURCES if one.name not in {tp.topic for tp in old}]
+    held, positions = cluster.records_of(*others) | dict(old), cluster.positions()
+    folded = {tp: [one for one in found if one.offset < positions.get(tp, 0)] for tp, found in held.items()}
+    expected = oracle.expected(folded, PARTITIONS, lambda _: False)
+    rows = {key: value for table in cluster.rows().values() for key, value in table.items()}
+    wrong = differences(expected.timelines, from_rows(rows), only_events=False)
+    assert expected.timelines, "nothing had been folded"
+    assert not wrong, f"two histories are mixed: {wrong[:5]}"
 
 
 def _all_refuse(trial: Trial, why: str) -> None:
@@ -147,6 +189,8 @@ def _add(trial: Trial) -> None:
     feed.reach(trial.events * 2 // 3)
     _all_refuse(trial, f"Topic {topic} has {_MORE} partitions")
     feed.settle()
+    _as_the_logs_say(trial, cluster.records_of(topic))
+    trial.struck += 1
     feed.route = by_key
     moved = cluster.copy_by_key(topic, _MORE)
     for sent in feed.sent:
@@ -164,11 +208,18 @@ _MORE = PARTITIONS + 2
 
 TRANSACTIONS = Recipe("transactional producers", kill, EXACT, transaction=40)
 EXPIRE = Recipe("records deleted below the position", _expire, EXACT)
-MISROUTE = Recipe("misrouted keys", kill, EXACT, route=_misroute)
+MISROUTE = Recipe(
+    "misrouted keys",
+    kill,
+    EXACT,
+    route=_misroute,
+    buries=lambda emission: emission.kind == "poison" or _misroute(emission) != by_key(emission),
+)
 OUTDATE = Recipe(
     "away longer than delete.retention.ms",
     _outdate,
     EXACT,
+    strikes=2,
     # With copies of everything: else it may be given other partitions than those it has something of.
     settings={"DELETE_RETENTION_H": str(_RETENTION_S / 3600), "STANDBY_REPLICAS": "1"},
 )
@@ -181,8 +232,8 @@ NO_LETTERS = Recipe(
     EXACT,
     workload=lambda seed: Workload(seed, faults=replace(ORDINARY, poison=0.01)),
 )
-ADD = Recipe("partitions added while running", _add, EXACT)
-RECREATE = Recipe("source topic deleted and recreated", _recreate, EXACT)
+ADD = Recipe("partitions added while running", _add, EXACT, strikes=1)
+RECREATE = Recipe("source topic deleted and recreated", _recreate, EXACT, strikes=2)
 OUTLIVE = Recipe(
     "a transaction outlives its time-out",
     _outlive,

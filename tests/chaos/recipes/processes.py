@@ -7,6 +7,7 @@ import time
 from replayer.flows.tables import TIMELINES
 from tests.chaos.brokerside import PARTITIONS
 from tests.chaos.cluster import SETTINGS
+from tests.chaos.mutants import counted
 from tests.chaos.trial import Recipe, Trial
 from tests.e2e.roles import Role, until
 
@@ -35,32 +36,39 @@ def overtaken(trial: Trial) -> None:
 
 
 def _freeze(trial: Trial) -> None:
-    for _ in trial.strikes(3):
-        victim = trial.victim()
+    """Twice in the middle of a transaction, once wherever it is. It ends, or is assigned anew; nothing else will do."""
+    for number in trial.strikes(3):
+        in_a_step = number % 2 == 0
+        victim = trial.pause() if in_a_step else trial.victim()
         victim.pause()
         time.sleep(2 * SESSION_S)
         overtaken(trial)
+        before = victim.log.stat().st_size
         victim.resume()
-        trial.cluster.revive(victim)  # it ended with a reason and was started again, or it is a member again
+        until(lambda victim=victim, before=before: _settled(victim, before), "it ends or joins again", victim.tail)
+        if in_a_step and trial.cluster.guarantee == "exactly_once":
+            assert victim.exit_code == 1, f"the zombie was not fenced\n{victim.tail()}"
+            assert "a step was not confirmed" in victim.log.read_text()[before:], victim.tail()
+        trial.cluster.revive(victim)
+
+
+def _settled(worker: Role, before: int) -> bool:
+    return not worker.running or '"event": "assigned"' in worker.log.read_text()[before:]
 
 
 def _roll(trial: Trial) -> None:
     """Each ends within its grace, with 0, and nothing it did is done again by whoever follows."""
-    workers, repeated = trial.cluster.workers, 0.0
+    workers = trial.cluster.workers
     for number in trial.strikes(4):
         worker = workers[number % len(workers)]
-        repeated += _repeated(worker)  # its counts end with it
         began = time.monotonic()
         assert worker.stop() == 0, worker.tail()
         assert time.monotonic() - began < GRACE_S, "it was ended hard"
         trial.cluster.start(worker)
     overtaken(trial)
-    repeated += sum(map(_repeated, workers))
-    assert repeated == 0, f"{repeated:.0f} events were folded again"
-
-
-def _repeated(worker: Role) -> float:
-    return sum(worker.metrics("replayer_events_total", outcome="reprocessed"))
+    counts = counted.counts(trial.counts)
+    assert counts["folded"] > trial.events // 2, f"few steps said what they came to: {counts}"
+    assert counts["reprocessed"] == 0, f"{counts['reprocessed']} events were folded again"
 
 
 def _scale(trial: Trial) -> None:
@@ -117,10 +125,11 @@ FREEZE = Recipe(
         "exactly_once": "every event once: the zombie is fenced and ends, or was idle and rejoins",
         "at_least_once": "every event has its row once; heads may be wrong and offsets go back, for nobody is fenced",
     },
+    module="tests.chaos.mutants.mid_transaction",
     may_end=True,
     only_events=("at_least_once",),
 )
-ROLL = Recipe("rolling restart", _roll, EXACT)
+ROLL = Recipe("rolling restart", _roll, EXACT, module="tests.chaos.mutants.counted")
 SCALE = Recipe("1, 3, 1 workers", _scale, EXACT, workers=3, begin=1)
 # With three, Faust's assignor gives a partition to one without a copy where the one that has it owns enough already.
 PROMOTE = Recipe("standby promotion", _promote, EXACT, settings={"STANDBY_REPLICAS": "1"})

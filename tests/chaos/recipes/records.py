@@ -68,6 +68,7 @@ POISON = Recipe(
     workload=Poisoned,
     module="tests.chaos.mutants.raising",
     raises=raising.raises,
+    buries=lambda emission: emission.kind == "poison" or raising.raises(emission.value),
 )
 DISORDER = Recipe(
     "duplicates, disorder, clock skew, conflicts",
