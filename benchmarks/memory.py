@@ -44,6 +44,8 @@ _PROPERTIES = {
     "log.segment.delete.delay.ms": "1000",
     "log.retention.check.interval.ms": "2000",
 }
+#: The smaller RocksDB's budget, the sooner it is used up: then what still grows is no cache.
+_ROCKSDB_MB = 64
 _POINTS = 60
 _STRETCHES, _T = 10, 2.306  # 97.5 % of Student's t lie below it with eight degrees of freedom
 
@@ -110,7 +112,7 @@ async def memory(events: int, size: Size, results: Results, progress: Progress) 
     topic = sizes.topic(size)
     async with (
         cluster(properties=_PROPERTIES) as broker,
-        deployed(broker.bootstrap, "memory") as deployment,
+        deployed(broker.bootstrap, "memory", rocksdb_memory_mb=_ROCKSDB_MB) as deployment,
         ready_worker(deployment) as program,
     ):
         await _let_the_changelog_go(broker, deployment)

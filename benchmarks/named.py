@@ -77,9 +77,7 @@ NAMED = (
     Named("latency.p50_ms_at_least_once", "at least once: the same, median"),
     Named("latency.p99_ms_at_least_once", "at least once: the same, 99th percentile", at_most=100.0, under=_RATE),
     Named("scaling.two_workers", "two workers against one, both beside the broker on the same cores"),
-    Named(
-        "hot.flatness", "one workflow of 10⁶ events: an event's cost in the last tenth, over the second", at_most=1.2
-    ),
+    Named("hot.flatness", "one workflow of 10⁶ events: an event's cost in the last third, over the first", at_most=1.2),
     Named("hot.page_ms_start", "its timeline over HTTP: a page of 50 at the start, median"),
     Named("hot.page_ms_middle", "the same in the middle"),
     Named("hot.page_ms_end", "the same at the end"),

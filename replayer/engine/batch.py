@@ -65,6 +65,11 @@ class Batch:
         return self
 
 
+def weight(records: Sequence[Any]) -> int:
+    """Bytes of their keys and values."""
+    return sum(len(record.value or b"") + len(record.key or b"") for record in records)
+
+
 def split(
     topic: str,
     partition: int,

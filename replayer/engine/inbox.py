@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from replayer.core.outcome import Record
-from replayer.engine.batch import Batch
+from replayer.engine.batch import Batch, weight
 from replayer.engine.position import Position, fingerprint
 
 
@@ -129,17 +129,35 @@ class Inbox:
         return Verdict.FOREIGN
 
     def take(self, room: int) -> Piece | None:
-        """The first batch if it has at most `room` records, cut to the position. Call only after READY."""
+        """Of the first batch what lies above the position, `room` records at most; the rest of it waits.
+
+        None without room for any of its records. Call only after READY.
+        """
         head = self._waiting[0]
         records: Sequence[Record] = head.records
         if records and records[0].offset < self.position:
             records = [record for record in records if record.offset >= self.position]
         if len(records) > room:
-            return None
+            if not room:
+                return None
+            # A fetch is a little more than a step: taken whole or not at all, every second step was a small one.
+            records, rest = records[:room], records[room:]
+            self._drop()
+            self.position = records[-1].offset + 1
+            self._put_first(
+                Batch(head.topic, head.partition, rest, self.position, head.after, head.epoch, size=weight(rest))
+            )
+            return Piece(self.topic, records, self.position, None)
         self._drop()
         gap = (self.position, head.after) if head.gap is not None else None
         self.position = head.after
         return Piece(self.topic, records, head.after, gap)
+
+    def _put_first(self, batch: Batch) -> None:
+        self._waiting.appendleft(batch)
+        self.batches += 1
+        self.records += len(batch.records)
+        self.bytes += batch.size
 
     def _drop(self) -> None:
         batch = self._waiting.popleft()

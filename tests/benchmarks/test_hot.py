@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.hot import tenths
+from benchmarks.hot import flatness, tenths
 from benchmarks.rate import NotMeasurable, Sample
 
 
@@ -35,3 +35,8 @@ def test_a_tenth_between_two_polls_is_no_figure() -> None:
         tenths(coarse, 1000)
     with pytest.raises(NotMeasurable):
         tenths(folding([10.0] * 10)[:900], 1000)
+
+
+def test_one_burst_of_compaction_is_no_growth_and_a_slope_is() -> None:
+    assert flatness([50.0, 10.0, 10.0, 10.0, 10.0, 10.0, 10.0, 10.0, 13.0, 10.0]) == pytest.approx(1.1)
+    assert flatness([float(cost) for cost in range(10, 20)]) == pytest.approx(1.5)

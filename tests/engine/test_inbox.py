@@ -160,15 +160,33 @@ def test_an_empty_position_behind_a_gap_is_not_verified():
     assert [record.offset for piece in journey.pieces for record in piece.records] == [4, 5]
 
 
-def test_a_batch_that_does_not_fit_into_the_room_waits():
+def test_of_a_batch_that_does_not_fit_into_the_room_the_rest_waits():
     inbox = Inbox("t", None)
-    for batch in Log(range(6), 6).fetch(0, 6, 0, max_records=4):
+    for batch in Log([0, 1, 3, 4, 6], 8).fetch(0, 8, 0, max_records=4):
         inbox.put(batch)
+    taken = []
+    for room in (3, 0, 2, 5):
+        assert inbox.look() is Verdict.READY
+        piece = inbox.take(room)
+        if piece is not None:
+            taken.append(
+                ([record.offset for record in piece.records], piece.after, inbox.batches, inbox.records, inbox.bytes)
+            )
+    # Each record here weighs two bytes: a key and a value of one.
+    assert taken == [([0, 1, 3], 4, 2, 2, 4), ([4], 5, 1, 1, 2), ([6], 8, 0, 0, 0)]
+    assert inbox.look() is Verdict.EMPTY
+
+
+def test_a_seek_voids_the_rest_as_well():
+    inbox = Inbox("t", None)
+    inbox.put(Batch("t", 0, Log(range(6), 6).records, 0, 6, 1))
+    inbox.sought(1)
+    inbox.put(Batch("t", 0, Log(range(6), 6).records, 0, 6, 1))
     assert inbox.look() is Verdict.READY
-    assert inbox.take(3) is None
-    piece = inbox.take(4)
-    assert piece is not None
-    assert (len(piece.records), piece.after, inbox.batches) == (4, 4, 1)
+    assert inbox.take(2) is not None
+    inbox.sought(2)
+    assert inbox.look() is Verdict.EMPTY
+    assert (inbox.batches, inbox.records, inbox.bytes, inbox.seek_offset) == (0, 0, 0, 2)
 
 
 def test_only_the_part_above_the_position_is_weighed_against_the_room():

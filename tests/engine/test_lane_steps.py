@@ -72,7 +72,7 @@ async def test_one_step_takes_what_all_sources_have_waiting(tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("bounds", "steps"),
     [
-        ({"batch_max_records": 10}, [9, 18, 27, 36, 39]),  # batches of three: a fourth would be too much
+        ({"batch_max_records": 10}, [10, 20, 30, 39]),  # of the fourth batch of three, one
         ({"batch_max_bytes": 5}, [6, 12, 18, 24, 30, 36, 39]),  # the batch that goes above ends the step
     ],
 )
