@@ -38,7 +38,10 @@ def create_worker(settings: Settings, metrics: Metrics) -> Engine:
     engine = Engine(
         _config(settings, metrics, settings.app_id, settings.instance_dir),
         [
-            tables.timelines(settings.partitions, partition_of, settings.max_record_bytes, settings.fold),
+            tables.timelines(
+                settings.partitions, partition_of, settings.max_record_bytes, settings.fold, settings.index
+            ),
+            tables.templates(settings.partitions, partition_of, settings.max_record_bytes),
             tables.replays(settings.partitions, partition_of, settings.max_record_bytes),
         ],
         metrics,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from replayer.flows.tables import INVESTIGATIONS, REPLAYS, TIMELINES
+from replayer.flows.tables import INVESTIGATIONS, REPLAYS, TEMPLATES, TIMELINES
 from replayer.settings import Settings
 from topics import catalogue
 from topics.catalogue import Topic
@@ -19,6 +19,7 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
     shared = catalogue.with_partitions(catalogue.TOPICS, settings.partitions)
     changelogs = (
         catalogue.changelog(settings.app_id, TIMELINES, settings.partitions),
+        catalogue.changelog(settings.app_id, TEMPLATES, settings.partitions),
         catalogue.changelog(settings.app_id, REPLAYS, settings.partitions),
         catalogue.changelog(settings.investigator_app_id, INVESTIGATIONS, settings.partitions),
     )

@@ -80,6 +80,9 @@ DEAD_LETTERS = Topic(
     max_message_bytes=DEFAULT_MAX_RECORD_BYTES + FRAMING_BYTES + CONTEXT_BYTES,
 )
 
+# Whoever reads it has folded it within seconds; a week is for a worker that was away.
+TEMPLATE_USAGE = Topic("template-usage", "shelf of the index", "usage", _INTERNAL, retention_ms=7 * DAY_MS)
+
 REPLAY_COMMANDS = Topic("replay-commands", "replay_id", "command", _INTERNAL, retention_ms=90 * DAY_MS)
 REPLAY_PROGRESS = Topic("replay-progress", "replay_id", "progress", _INTERNAL, retention_ms=90 * DAY_MS)
 REPLAY_RESULTS = Topic(
@@ -92,8 +95,8 @@ REPLAY_RESULTS = Topic(
 )
 REPLAYS: tuple[Topic, ...] = (REPLAY_COMMANDS, REPLAY_PROGRESS, REPLAY_RESULTS)
 
-CO_PARTITIONED: tuple[Topic, ...] = (*SOURCES, *REPLAYS)
-TOPICS: tuple[Topic, ...] = (*SOURCES, DEAD_LETTERS, *REPLAYS)
+CO_PARTITIONED: tuple[Topic, ...] = (*SOURCES, TEMPLATE_USAGE, *REPLAYS)
+TOPICS: tuple[Topic, ...] = (*SOURCES, DEAD_LETTERS, TEMPLATE_USAGE, *REPLAYS)
 """All topics the product owns, changelogs apart: those depend on the application's id (`changelog`)."""
 
 CHANGELOG_DELETE_RETENTION_MS = DAY_MS

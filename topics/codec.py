@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC
 
 import msgspec
@@ -23,19 +22,12 @@ from topics.events import MODELS, encode, event, wire
 from topics.fast import ANY_EVENT, FUTURE_EVENT, Event
 from topics.fields import utc
 from topics.registry import EVENT_TYPES
+from topics.undecodable import Undecodable
+from topics.upcast import upcast
 
 __all__ = ["DEFAULT", "Event", "Limits", "Undecodable", "decode", "encode", "event", "read", "wire"]
 
 Headers = Sequence[tuple[str, bytes | None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Undecodable:
-    """Why bytes are no event. `reason` is one of topics.deadletter's; `detail` names fields and rules, never values."""
-
-    reason: str
-    error_class: str
-    detail: str
 
 
 _decode_any = msgspec.json.Decoder(ANY_EVENT).decode
@@ -152,7 +144,13 @@ def _explained(raw: bytes, limits: Limits, headers: Headers) -> tuple[Event, byt
     known = EVENT_TYPES.get(kind.event_type) if kind.event_type is not None else None
     if known is None and kind.event_type is not None:
         return Undecodable(deadletter.INVALID, "UnknownEventType", "event_type: nobody registered this type")
-    future = known is not None and kind.schema_version is not None and kind.schema_version > known.schema_version
+    version = kind.schema_version
+    if known is not None and version is not None and 1 <= version < known.schema_version:
+        made = upcast(raw, known, version)
+        if isinstance(made, Undecodable):
+            return made
+        raw = made
+    future = known is not None and version is not None and version > known.schema_version
     model = Envelope if future or known is None else MODELS[known.name]
     try:
         accepted = model.model_validate_json(raw)

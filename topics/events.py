@@ -27,7 +27,8 @@ class EventModel(Envelope):
 def _model(known: EventType) -> type[EventModel]:
     fields: dict[str, Any] = {
         "event_type": (Annotated[Literal[known.name], PUBLIC], ...),
-        "schema_version": (Annotated[int, PUBLIC, Field(ge=1, le=known.schema_version)], ...),
+        # This one only: what is older is made new first (topics.upcast), what is newer is kept as it is.
+        "schema_version": (Annotated[int, PUBLIC, Field(ge=known.schema_version, le=known.schema_version)], ...),
         "data": (Annotated[known.data, INTERNAL], ...),
     }
     return cast(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from topics.families.feedback import FeedbackReceived
 from topics.families.model import ModelInvocationCompleted, ModelInvocationFailed
@@ -22,15 +23,27 @@ from topics.families.workflow import (
 )
 from topics.fields import Model
 
+Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+"""`data` of one version to `data` of the next: a new object, made of nothing but the old one. The old one stays."""
+
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """One event type. `family` is the name of its topic."""
+    """One event type. `family` is the name of its topic.
+
+    `schema_version` is the version this release writes; `upcasters[v - 1]` makes version v + 1 of version v, so there
+    is one less of them. Events in the log are never rewritten.
+    """
 
     name: str
     family: str
     schema_version: int
     data: type[Model]
+    upcasters: tuple[Upcaster, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.upcasters) != self.schema_version - 1:
+            raise TypeError(f"{self.name} is in version {self.schema_version}: it needs an upcaster from each before")
 
 
 _WORKFLOW, _MODEL, _TOOL = "workflow-events", "model-invocations", "tool-events"

@@ -1,6 +1,7 @@
 """JSON Schema (2020-12) of everything on the wire, as `replayer schemas` prints it.
 
-Events by their event type, envelope and data in one; all else by its topic. Of dead letters it is the headers.
+Events by their event type, envelope and data in one; all else by its topic. Of dead letters it is the headers. What
+workers tell their own index (`template-usage`) is MessagePack, of no use to others, and has none.
 """
 
 from __future__ import annotations

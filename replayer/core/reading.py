@@ -7,7 +7,7 @@ item nor loses one that was there. Nothing here keeps an iterator: a call reads,
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
@@ -17,9 +17,9 @@ import orjson
 from replayer.core import decisions as decision_rules
 from replayer.core import head as head_rules
 from replayer.core.decisions import decode_decision
-from replayer.core.errors import InvalidPosition
 from replayer.core.head import Head, decode_head
 from replayer.core.outcome import Rows
+from replayer.core.page import Page, Position, checked
 from replayer.core.rows import (
     DECISION,
     EVENT,
@@ -40,16 +40,7 @@ from replayer.core.rows import (
 from topics.fields import rfc3339
 from topics.registry import EVENT_TYPES
 
-Position = tuple[Any, ...]
 Order = Literal["occurred", "commit"]
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """`next`: the position to resume after; None where nothing is left. A page may be short, or empty, and have one."""
-
-    items: list[dict[str, Any]]
-    next: Position | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +87,7 @@ def list_workflows(
     prefix = HEAD if wanted.tenant_id is None else HEAD + wanted.tenant_id.encode() + NUL
     start = None
     if after is not None:
-        tenant_id, workflow_id = _checked(after, str, str)
+        tenant_id, workflow_id = checked(after, str, str)
         start = head_key(tenant_id, workflow_id) + NUL  # ids hold no NUL: the first key behind it
     items: list[dict[str, Any]] = []
     reached: Position | None = None
@@ -121,8 +112,11 @@ def timeline(
     after: Position | None = None,
     limit: int = 100,
     scan_budget: int = 10_000,
+    orphans: bool = False,
 ) -> Page:
     """Events of a workflow, each as `item` describes it. [from_us, to_us) is of `occurred_at` in either order.
+
+    `orphans`: only those that name a parent which is not in the workflow (yet, or at all).
 
     `occurred`: by (occurred_at, event_id), straight from the keys: O(page), `scan_budget` rows at most (a rare family
     may leave a page short). `commit`: by commit_ts, strictly increasing in the order of arrival, so a reader that
@@ -134,27 +128,48 @@ def timeline(
         start=None if from_us is None else event_start(prefix, from_us),
         end=None if to_us is None else event_start(prefix, to_us),
         family=family,
+        orphans=orphans,
     )
     if order == "occurred":
         chosen, following = _by_occurred(rows, prefix, part, after, limit, scan_budget)
     else:
         chosen, following = _by_commit(rows, prefix, part, after, limit)
-    head = workflow(rows, tenant_id, workflow_id)
+    return Page(_items(rows, tenant_id, workflow_id, chosen), following)
+
+
+def described(rows: Rows, tenant_id: str, workflow_id: str, chosen: Iterable[EventRow]) -> list[dict[str, Any]]:
+    """These events of a workflow as they are served."""
+    return _items(rows, tenant_id, workflow_id, [(row, orjson.loads(row.projection)) for row in chosen])
+
+
+def _items(rows: Rows, tenant_id: str, workflow_id: str, chosen: list[_Said]) -> list[dict[str, Any]]:
+    prefix, head = workflow_prefix(tenant_id, workflow_id), workflow(rows, tenant_id, workflow_id)
     conflicts = _conflicting(rows, prefix, chosen) if head is not None and head.conflicts else frozenset()
     parents = _parents(rows, prefix, chosen)
-    return Page([_item(row, said, conflicts, parents) for row, said in chosen], following)
+    return [_item(row, said, conflicts, parents) for row, said in chosen]
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Which events of a timeline are asked for: keys in [start, end), of one family or all."""
+    """Which events of a timeline are asked for: keys in [start, end), of one family or all, orphans or all."""
 
     start: bytes | None
     end: bytes | None
     family: str | None
+    orphans: bool
 
-    def takes(self, said: dict[str, Any]) -> bool:
-        return self.family is None or _family(said) == self.family
+    @property
+    def chooses(self) -> bool:
+        """Whether an event's content decides."""
+        return self.family is not None or self.orphans
+
+    def takes(self, rows: Rows, prefix: bytes, said: dict[str, Any]) -> bool:
+        if self.family is not None and _family(said) != self.family:
+            return False
+        if not self.orphans:
+            return True
+        parent = said.get("parent_event_id")
+        return parent is not None and rows.get(identity_key(prefix, parent)) is None
 
 
 _Said = tuple[EventRow, dict[str, Any]]
@@ -165,7 +180,7 @@ def _by_occurred(
 ) -> tuple[list[_Said], Position | None]:
     start = part.start
     if after is not None:
-        behind = event_key(prefix, *_checked(after, int, str, bytes)) + NUL
+        behind = event_key(prefix, *checked(after, int, str, bytes)) + NUL
         start = behind if start is None else max(start, behind)
     chosen: list[_Said] = []
     reached: Position | None = None
@@ -177,7 +192,7 @@ def _by_occurred(
         row = decode_event(prefix, key, value)
         reached = (row.occurred_us, row.event_id, row.variant)
         said = orjson.loads(row.projection)
-        if part.takes(said):
+        if part.takes(rows, prefix, said):
             chosen.append((row, said))
     return chosen, None
 
@@ -185,7 +200,7 @@ def _by_occurred(
 def _by_commit(
     rows: Rows, prefix: bytes, part: _Part, after: Position | None, limit: int
 ) -> tuple[list[_Said], Position | None]:
-    behind = None if after is None else _checked(after, int, str, int, int, int)
+    behind = None if after is None else checked(after, int, str, int, int, int)
 
     def candidates() -> Iterator[EventRow]:
         for key, value in rows.scan(EVENT + prefix, part.start):
@@ -193,7 +208,7 @@ def _by_commit(
                 return
             row = decode_event(prefix, key, value)
             if (behind is None or _committed(row) > behind) and (
-                part.family is None or part.takes(orjson.loads(row.projection))
+                not part.chooses or part.takes(rows, prefix, orjson.loads(row.projection))
             ):
                 yield row
 
@@ -270,7 +285,7 @@ def decisions(rows: Rows, tenant_id: str, workflow_id: str, after: Position | No
     prefix = workflow_prefix(tenant_id, workflow_id)
     start = None
     if after is not None:
-        (decision_id,) = _checked(after, str)
+        (decision_id,) = checked(after, str)
         start = decision_key(prefix, decision_id) + NUL
     found = [decode_decision(value) for _, value in islice(rows.scan(DECISION + prefix, start), limit + 1)]
     following = (found[limit - 1].decision_id,) if len(found) > limit else None
@@ -281,10 +296,3 @@ def decision(rows: Rows, tenant_id: str, workflow_id: str, decision_id: str | No
     """One decision, None where there is none of this name. `decision_id` None: the workflow's own."""
     value = rows.get(decision_key(workflow_prefix(tenant_id, workflow_id), decision_id))
     return None if value is None else decision_rules.described(decode_decision(value))
-
-
-def _checked(position: Position, *types: type) -> Position:
-    fits = len(position) == len(types) and all(type(part) is kind for part, kind in zip(position, types, strict=True))
-    if not fits or not all(-(2**63) <= part < 2**63 for part in position if type(part) is int):
-        raise InvalidPosition("this position was not given by a page of this order")
-    return position

@@ -9,6 +9,8 @@ from typing import Literal
 import structlog
 
 from replayer.core.deadletters import dead_letter
+from replayer.core.index import IndexFold
+from replayer.core.indexing import Indexed
 from replayer.core.outcome import Record, Send
 from replayer.core.replays import ReplaysFold
 from replayer.core.rows import implied
@@ -23,6 +25,7 @@ log = structlog.get_logger(__name__)
 TIMELINES = "timelines"
 REPLAYS = "replays"
 INVESTIGATIONS = "investigations"
+TEMPLATES = "templates"
 
 _REPLAY_TOPICS = (catalogue.REPLAY_COMMANDS.name, catalogue.REPLAY_PROGRESS.name)
 
@@ -32,18 +35,34 @@ def timelines(
     partition_of: Callable[[bytes, int], int],
     max_record_bytes: int,
     fold: Literal["auto", "python"] = "auto",
+    index: bool = False,
 ) -> TableSpec:
     """The worker's main table: every event family, co-partitioned by workflow ID.
 
-    `fold` auto: native where its library can be used. The log says which it is, and why not the other.
+    `fold` auto: native where its library can be used. The log says which it is, and why not the other. `index`: whether
+    its steps tell the index what was used.
     """
+    folding = _timeline_fold(lambda key: partition_of(key, partitions), max_record_bytes, fold)
     return TableSpec(
         TIMELINES,
         tuple(topic.name for topic in catalogue.SOURCES),
         partitions,
-        _timeline_fold(lambda key: partition_of(key, partitions), max_record_bytes, fold),
+        Indexed(folding).folding if index else folding,
         partial(_poison, max_record_bytes),
         implied=implied,
+    )
+
+
+def templates(partitions: int, partition_of: Callable[[bytes, int], int], max_record_bytes: int) -> TableSpec:
+    """The index: who used which prompt template, model, tool, document, and what policies said."""
+    return TableSpec(
+        TEMPLATES,
+        (catalogue.TEMPLATE_USAGE.name,),
+        partitions,
+        IndexFold(
+            partition_of=lambda shelf: partition_of(shelf, partitions), max_record_bytes=max_record_bytes
+        ).folding,
+        partial(_poison, max_record_bytes),
     )
 
 

@@ -178,6 +178,41 @@ class Decision(Answer):
     overflow: Annotated[list[str], Field(description="which lists hold only their smallest values")]
 
 
+class Chain(Answer):
+    """An event and its ancestors, the first known one first."""
+
+    items: list[TimelineItem]
+    ends: Annotated[
+        Literal["root", "missing", "cycle", "length"],
+        Field(description="why it goes no further back; missing: the parent is not in the workflow, yet or at all"),
+    ]
+    missing: Annotated[str | None, Field(description="the event_id of that parent")]
+
+
+class ToolCall(Answer):
+    """A call of a tool, and what came of it."""
+
+    call_id: str
+    tool_name: str | None
+    tool_version: str | None
+    decision_id: str | None
+    status: Literal["pending", "completed", "failed"]
+    attempts: Annotated[int, Field(ge=0, description="events that say it was called")]
+    started: Annotated[str | None, Field(description="the first of them; null: nobody said so")]
+    ended: Annotated[str | None, Field(description="the event that says how it ended; null: nobody did")]
+    first_at: Moment
+    last_at: Moment
+    latency_ms: Tally | None
+    orphan: Annotated[bool, Field(description="an end without its call")]
+
+
+class ToolCallList(Answer):
+    """Calls by when they were first spoken of."""
+
+    items: list[ToolCall]
+    next_cursor: NextCursor
+
+
 class DecisionList(Answer):
     """The decisions of one workflow in the order of their ids, its own first."""
 

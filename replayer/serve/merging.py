@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Key = tuple[str, str]
-"""(tenant, workflow_id). Code point order, which is the byte order of the rows' UTF-8 keys."""
+Key = tuple[Any, ...]
+"""What the list is ordered by. Text in code point order, which is the byte order of the rows' UTF-8 keys."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from replayer.core.errors import InvalidPosition
 from replayer.core.outcome import Rows
-from replayer.core.reading import Page
+from replayer.core.page import Page
 from replayer.serve.cursors import Position
 from replayer.serve.peers import locate, was_forwarded
 from replayer.serve.problems import bad_query, unavailable

@@ -14,6 +14,7 @@ from replayer.core.outcome import Rows
 
 TIMELINES = "timelines"
 REPLAYS = "replays"
+TEMPLATES = "templates"
 """The tables that views read, by the names the worker gives them."""
 
 

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_core.core_schema import ValidationInfo
 from yarl import URL
 
+from replayer.core.lookup import Stretch
 from replayer.serve.problems import Problem, bad_query
 from topics.fields import Id, Instant, micros
 
@@ -69,6 +70,18 @@ class Ranged(Query):
         return None if self.to is None else micros(self.to)
 
 
+class OfATime(Ranged):
+    """A page of what happened in a range of time, in one tenant or all."""
+
+    tenant: Annotated[Id | None, Field(description="of one tenant only")] = None
+    limit: Limit = 100
+    cursor: Cursor | None = None
+
+    @property
+    def stretch(self) -> Stretch:
+        return Stretch(self.from_us, self.to_us, self.tenant)
+
+
 Q = TypeVar("Q", bound=Query)
 
 
@@ -110,7 +123,7 @@ def read_path(types: Mapping[str, TypeAdapter[str]], given: Mapping[str, str]) -
 
 
 def _refusal(error: ErrorDetails) -> Problem:
-    name = str(error["loc"][0])
+    name = str(error["loc"][0]) if error["loc"] else "query"
     if error["type"] == "extra_forbidden":
         return bad_query(_shown(name), "There is no such parameter here; /openapi.json lists those there are.")
     return bad_query(name, _sentence(error))

@@ -7,17 +7,23 @@ from types import MappingProxyType
 
 from pydantic import TypeAdapter
 
-from replayer.serve import answers, health, listing, replays, workflows
+from replayer.serve import answers, health, index_answers, listing, policies, replays, templates, touched, workflows
 from replayer.serve.auth import Role
 from replayer.serve.site import Operation
 from topics.commands import ReplayId
-from topics.fields import Id, WorkflowId
+from topics.fields import Code, Id, WorkflowId
 
 _WORKFLOW: Mapping[str, TypeAdapter[str]] = MappingProxyType({"workflow_id": TypeAdapter(WorkflowId)})
 _DECISION: Mapping[str, TypeAdapter[str]] = MappingProxyType({**_WORKFLOW, "decision_id": TypeAdapter(Id)})
+_EVENT: Mapping[str, TypeAdapter[str]] = MappingProxyType({**_WORKFLOW, "event_id": TypeAdapter(Id)})
 _REPLAY: Mapping[str, TypeAdapter[str]] = MappingProxyType({"replay_id": TypeAdapter(ReplayId)})
 
+_TEMPLATE: Mapping[str, TypeAdapter[str]] = MappingProxyType({"template_id": TypeAdapter(Id)})
+_TEMPLATE_VERSION: Mapping[str, TypeAdapter[str]] = MappingProxyType({**_TEMPLATE, "version": TypeAdapter(Code)})
+_POLICY: Mapping[str, TypeAdapter[str]] = MappingProxyType({"policy_id": TypeAdapter(Id)})
+
 _AT_OWNER = (404, 503, 508)
+_OF_ALL = (503, 508)
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
@@ -27,7 +33,7 @@ OPERATIONS: tuple[Operation, ...] = (
         handler=listing.workflows,
         answer=answers.WorkflowList,
         query=listing.WorkflowsQuery,
-        refusals=(503, 508),
+        refusals=_OF_ALL,
     ),
     Operation(
         name="workflow",
@@ -50,6 +56,26 @@ OPERATIONS: tuple[Operation, ...] = (
         refusals=_AT_OWNER,
     ),
     Operation(
+        name="chain",
+        path="/v1/workflows/{workflow_id}/events/{event_id}/chain",
+        summary="One of its events and what caused it, parent by parent",
+        handler=workflows.chain,
+        answer=answers.Chain,
+        query=workflows.OfTenant,
+        ids=_EVENT,
+        refusals=_AT_OWNER,
+    ),
+    Operation(
+        name="calls",
+        path="/v1/workflows/{workflow_id}/calls",
+        summary="Its calls of tools, each with its end; what has only one of the two is there too",
+        handler=workflows.calls,
+        answer=answers.ToolCallList,
+        query=workflows.DecisionsQuery,
+        ids=_WORKFLOW,
+        refusals=_AT_OWNER,
+    ),
+    Operation(
         name="decisions",
         path="/v1/workflows/{workflow_id}/decisions",
         summary="Its decisions by id; the workflow's own, of events that name none, comes first and has id null",
@@ -68,6 +94,83 @@ OPERATIONS: tuple[Operation, ...] = (
         query=workflows.OfTenant,
         ids=_DECISION,
         refusals=_AT_OWNER,
+    ),
+    Operation(
+        name="templates",
+        path="/v1/templates",
+        summary="Prompt templates that were used, by id",
+        handler=templates.templates,
+        answer=index_answers.TemplateList,
+        query=templates.ThingsQuery,
+        refusals=_OF_ALL,
+    ),
+    Operation(
+        name="template",
+        path="/v1/templates/{template_id}",
+        summary="The versions of one, and what became of the decisions that used them",
+        handler=templates.template,
+        answer=index_answers.TemplateVersionList,
+        query=templates.ThingsQuery,
+        ids=_TEMPLATE,
+        refusals=_AT_OWNER,
+    ),
+    Operation(
+        name="template_version",
+        path="/v1/templates/{template_id}/versions/{version}",
+        summary="One of its versions",
+        handler=templates.version,
+        answer=index_answers.TemplateVersion,
+        ids=_TEMPLATE_VERSION,
+        refusals=_AT_OWNER,
+    ),
+    Operation(
+        name="template_decisions",
+        path="/v1/templates/{template_id}/versions/{version}/decisions",
+        summary="The decisions that used it, by time, of all partitions",
+        handler=templates.decisions,
+        answer=index_answers.TemplateDecisionList,
+        query=templates.UsedByQuery,
+        ids=_TEMPLATE_VERSION,
+        refusals=_OF_ALL,
+    ),
+    Operation(
+        name="compare_templates",
+        path="/v1/templates/{template_id}/compare",
+        summary="Two of its versions side by side",
+        handler=templates.compare,
+        answer=index_answers.Comparison,
+        query=templates.CompareQuery,
+        ids=_TEMPLATE,
+        refusals=_AT_OWNER,
+    ),
+    Operation(
+        name="policy",
+        path="/v1/policies/{policy_id}",
+        summary="What a policy said, version by version",
+        handler=policies.policy,
+        answer=index_answers.Policy,
+        query=templates.ThingsQuery,
+        ids=_POLICY,
+        refusals=_AT_OWNER,
+    ),
+    Operation(
+        name="policy_outcomes",
+        path="/v1/policies/{policy_id}/outcomes",
+        summary="Its evaluations by time; none of them says what it was about",
+        handler=policies.outcomes,
+        answer=index_answers.EvaluationList,
+        query=policies.OutcomesQuery,
+        ids=_POLICY,
+        refusals=_OF_ALL,
+    ),
+    Operation(
+        name="touched_decisions",
+        path="/v1/decisions",
+        summary="The decisions that a tool, a model, a document or an index has touched, by time",
+        handler=touched.decisions,
+        answer=index_answers.TouchedDecisionList,
+        query=touched.TouchedQuery,
+        refusals=_OF_ALL,
     ),
     Operation(
         name="replay",

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from aiohttp import web
 from pydantic import Field
 
-from replayer.core import gaps, head, reading
+from replayer.core import gaps, head, links, reading
 from replayer.core.outcome import Rows
-from replayer.core.reading import Page
+from replayer.core.page import Page
 from replayer.serve import cursors
 from replayer.serve.owner import SCAN_STEP, Read, elsewhere, paged, rows_here
 from replayer.serve.ports import TIMELINES
@@ -51,6 +51,9 @@ class TimelineQuery(OfTenant, Ranged):
         ),
     ] = "occurred"
     family: Annotated[Family | None, Field(description="events of one family only")] = None
+    orphans: Annotated[
+        Literal["only"] | None, Field(description="only: events whose parent is not in the workflow, yet or at all")
+    ] = None
     limit: Limit = 100
     cursor: Cursor | None = None
 
@@ -74,12 +77,40 @@ async def timeline(call: Call) -> web.Response:
 
     def read(rows: Rows, after: cursors.Position | None, limit: int, budget: int) -> Page:
         return reading.timeline(
-            rows, tenant, workflow_id, query.order, query.from_us, query.to_us, query.family, after, limit, budget
-        )
+            rows, tenant, workflow_id, query.order, query.from_us, query.to_us, query.family, after, limit, budget,
+            orphans=query.orphans is not None,
+        )  # fmt: skip
 
     # By commit time every step looks at the whole workflow: one step only.
     step = query.limit if query.order == "commit" else SCAN_STEP
     return answer(call, await _page(call, read, after, asked, step))
+
+
+async def chain(call: Call) -> web.Response:
+    tenant, workflow_id = _tenant(call), call.ids["workflow_id"]
+    if (relayed := await elsewhere(call, TIMELINES, workflow_id)) is not None:
+        return relayed
+    _head(call, tenant)
+    found = links.chain(_rows(call), tenant, workflow_id, call.ids["event_id"])
+    if found is None:
+        raise not_found("The workflow has no such event; /timeline lists those it has.")
+    return answer(call, {"items": found.items, "ends": found.ends, "missing": found.missing})
+
+
+async def calls(call: Call) -> web.Response:
+    tenant, query, workflow_id = _tenant(call), call.query, call.ids["workflow_id"]
+    asked = _asked(call, tenant)
+    after = cursors.decode(query.cursor, asked) if query.cursor else None
+    if (relayed := await elsewhere(call, TIMELINES, workflow_id)) is not None:
+        return relayed
+    if _head(call, tenant).events > MAX_BY_COMMIT:
+        raise bad_query("workflow_id", f"Calls are told of workflows of at most {MAX_BY_COMMIT} events; see /timeline.")
+
+    def read(rows: Rows, after: cursors.Position | None, limit: int, budget: int) -> Page:
+        return links.calls(rows, tenant, workflow_id, after, limit)
+
+    # Every step looks at the whole workflow: one step only.
+    return answer(call, await _page(call, read, after, asked, query.limit))
 
 
 async def decisions(call: Call) -> web.Response:

@@ -131,6 +131,13 @@ class Settings(BaseSettings):
             "never does. Both make the same rows"
         ),
     )
+    index: bool = Field(
+        False,
+        description=(
+            "Whether what events use (prompt templates, models, tools, documents) and what policies say is indexed. "
+            "Without, a worker folds faster, and the views over the index know only what was indexed before"
+        ),
+    )
     stop_grace_s: float = Field(
         20.0, gt=0, description="How long a stopping process may take to finish what it has begun"
     )

@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replayer.core.errors import InvalidPosition
+from replayer.core.page import Page, Position
 from replayer.core.reading import (
-    Page,
-    Position,
     WorkflowFilter,
     decision,
     decisions,

@@ -21,6 +21,7 @@ from replayer.serve.ports import Status
 from replayer.settings import Settings
 
 PARTITIONS = 4
+TABLES = ("timelines", "replays", "templates")
 
 
 class DictRows:
@@ -174,7 +175,7 @@ class Cluster:
         self._client = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60))
         for _ in range(count):
             await self._start_one(settings)
-        for table in ("timelines", "replays"):
+        for table in TABLES:
             for partition in range(PARTITIONS):
                 self.world.rows[table, partition] = DictRows()
                 self.world.owners[table, partition] = self.workers[partition % count].url

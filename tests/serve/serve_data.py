@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 
 from replayer.core.faults import Faults, disturbed
-from replayer.core.outcome import Folded, Record
+from replayer.core.index import IndexFold
+from replayer.core.indexing import Indexed
+from replayer.core.outcome import Folded, Folding, Record, Rows, whole
 from replayer.core.replays import ReplaysFold
 from replayer.core.simulation import Scenario, cases
 from replayer.core.timeline import TimelineFold
-from tests.serve.serve_cluster import PARTITIONS, DictRows, World, partition_of
+from tests.serve.serve_cluster import PARTITIONS, TABLES, DictRows, World, partition_of
+from topics.catalogue import TEMPLATE_USAGE
 from topics.events import EventModel, event, topic_of, wire
 from topics.fields import Model, micros
 
@@ -33,8 +36,19 @@ class Rec:
     headers: Sequence[tuple[str, bytes]] = ()
 
 
-_timelines = TimelineFold(partition_of=lambda key: partition_of(key.decode()), max_record_bytes=1 << 20)
-_replays = ReplaysFold(partition_of=lambda key: partition_of(key.decode()))
+def _home(key: bytes) -> int:
+    return partition_of(key.decode())
+
+
+_timelines = Indexed(TimelineFold(partition_of=_home, max_record_bytes=1 << 20).folding)
+_templates = IndexFold(partition_of=_home, max_record_bytes=1 << 20)
+_replays = ReplaysFold(partition_of=_home)
+
+
+def _table(topic: str) -> tuple[str, Callable[[Rows, Sequence[Record], int, int], Folding]]:
+    if topic == TEMPLATE_USAGE.name:
+        return "templates", _templates.folding
+    return ("replays", _replays.folding) if topic.startswith("replay-") else ("timelines", _timelines.folding)
 
 
 class Log:
@@ -53,13 +67,15 @@ class Log:
         return self._fold(Rec(topic, partition, offset, self._clock_ms, key, value))
 
     def _fold(self, record: Record) -> Folded:
-        table, fold = (
-            ("replays", _replays.fold) if record.topic.startswith("replay-") else ("timelines", _timelines.fold)
-        )
+        table, folding = _table(record.topic)
         rows = self._world.rows[table, record.partition]
-        folded = fold(rows, [record], record.partition, NOW_MS)
-        assert not folded.sends, folded.sends
+        folded = whole(folding(rows, [record], record.partition, NOW_MS))
         rows.write(folded.stored)
+        for send in folded.sends:
+            assert send.topic == TEMPLATE_USAGE.name, send
+            assert send.key is not None
+            assert send.value is not None
+            self.append(send.topic, send.key, send.value)
         return folded
 
     def events(self, models: Iterable[EventModel]) -> None:
@@ -75,7 +91,7 @@ def simulate(world: World, workflows: int = 60, seed: int = 7) -> None:
 
 @cache
 def _simulated(workflows: int, seed: int) -> dict[tuple[str, int], dict[bytes, bytes]]:
-    world = World({(table, number): DictRows() for table in ("timelines", "replays") for number in range(PARTITIONS)})
+    world = World({(table, number): DictRows() for table in TABLES for number in range(PARTITIONS)})
     log = Log(world)
     happenings = cases(random.Random(seed), Scenario(run="sim", start_us=micros(NOON), workflows=workflows))
     for emission in disturbed(happenings, random.Random(seed + 1), Faults(duplicates=0.05, disorder=0.1)):

@@ -26,7 +26,7 @@ from replayer.serve.openapi import document
 from replayer.serve.routes import OPERATIONS
 from replayer.serve.server import MAX_BODY_BYTES
 from replayer.settings import Token
-from tests.serve.serve_cluster import Cluster
+from tests.serve.serve_cluster import Cluster, Worker
 from tests.serve.serve_data import simulate
 from tests.serve.serve_replays import tell
 
@@ -45,7 +45,7 @@ async def test_every_route_is_described_and_nothing_else_is(cluster: Cluster) ->
         for method in methods
     }
     assert routed == described | {("HEAD", path) for method, path in described if method == "GET"}
-    assert len(described) == 10
+    assert len(described) == 20
 
 
 @pytest.mark.parametrize("tokens", [False, True])
@@ -119,6 +119,28 @@ async def test_every_operation_describes_what_stands_before_it(cluster: Cluster,
     assert seen >= {413, 414, 429, *({401} if tokens else {421})}
 
 
+async def index_paths(worker: Worker) -> list[str]:
+    """Each view over the index, of something that is in it."""
+    (template, *_) = (await worker.get("/v1/templates")).json["items"]
+    named, version = f"/v1/templates/{template['template_id']}", template["versions"][0]
+    (decision, *_) = (await worker.get(f"{named}/versions/{version}/decisions")).json["items"]
+    tenant, workflow = decision["tenant_id"], decision["workflow_id"]
+    events = (await worker.get(f"/v1/workflows/{workflow}/timeline?tenant={tenant}")).json["items"]
+    (model, *_) = [
+        f"{one['data']['provider']}/{one['data']['model']}" for one in events if one["family"] == "model-invocations"
+    ]
+    return [
+        "/v1/templates",
+        named,
+        f"{named}/versions/{version}",
+        f"{named}/versions/{version}/decisions?limit=3",
+        f"{named}/compare?a={version}&b={version}",
+        "/v1/policies/support-output",
+        "/v1/policies/support-output/outcomes",
+        f"/v1/decisions?model={model}",
+    ]
+
+
 async def test_real_answers_are_what_it_promises(cluster: Cluster) -> None:
     workers = await cluster.start(2)
     simulate(cluster.world)
@@ -135,6 +157,9 @@ async def test_real_answers_are_what_it_promises(cluster: Cluster) -> None:
             decision["decision_id"] for decision in (await workers[1].get(f"{base}/decisions{tenant}")).json["items"]
         ]
         paths += [f"{base}/decisions/{decision_id}{tenant}" for decision_id in ids if decision_id]
+        (first, *_) = (await workers[0].get(f"{base}/timeline{tenant}")).json["items"]
+        paths += [f"{base}/calls{tenant}", f"{base}/events/{first['event_id']}/chain{tenant}"]
+    paths += await index_paths(workers[0])
     seen = set()
     for path in paths:
         template = template_of(said, path)

@@ -1,0 +1,217 @@
+"""Reading one partition of the `templates` table: what is on its shelves, and pages in the order of time.
+
+Positions are tuples of what the rows are ordered by, across all shelves of a thing: pages of several partitions can be
+merged, and one resumed after rows were added neither repeats an item nor loses one that was there.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from replayer.core.outcome import Rows
+from replayer.core.page import Page, Position, checked
+from replayer.core.rows import VARIANT_BYTES
+from replayer.core.shelf import NUL, POLICY, TEMPLATE, Shelf, opened, thing, things
+from replayer.core.shelf_head import MILLIONTHS, ShelfHead, decode_shelf_head
+from replayer.core.shelf_rows import (
+    EVALUATION,
+    HEAD,
+    TIME,
+    Contribution,
+    Place,
+    contribution_key,
+    decode_contribution,
+    decode_place,
+    time,
+    when_and_who,
+    who,
+)
+from topics.fields import rfc3339
+
+OUTCOMES = ("allow", "deny", "escalate", "redact")
+"""Of policies, in the order of their names."""
+
+On = tuple[bytes, Shelf]
+"""A shelf by its key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """[from_us, to_us) of time, of one tenant or all."""
+
+    from_us: int | None = None
+    to_us: int | None = None
+    tenant_id: str | None = None
+
+    def takes(self, tenant_id: str) -> bool:
+        return self.tenant_id is None or self.tenant_id == tenant_id
+
+
+def shelves(
+    rows: Rows, kind: bytes, name: str | None, version: str | None = None
+) -> list[tuple[bytes, Shelf, ShelfHead]]:
+    """Keys, shelves and heads of a thing, or of all of a kind; in one version (empty: of what has none) or any."""
+    prefix = kind
+    if name is not None:
+        prefix = things(kind, name) if version is None else thing(kind, name, version)
+    found = ((key[1:], opened(key[1:]), decode_shelf_head(value)) for key, value in rows.scan(HEAD + prefix))
+    return [one for one in found if version is None or one[1].version == version]
+
+
+def list_heads(
+    rows: Rows, kind: bytes, name: str | None, after: Position | None, limit: int
+) -> tuple[list[tuple[bytes, ShelfHead]], Position | None]:
+    """Keys and heads of the shelves of `limit` things of a kind, or of `limit` versions of one, none of them in part.
+
+    With them the position to go on after: (name,), or (version,) where a name is given.
+    """
+    prefix, start = HEAD + (kind if name is None else things(kind, name)), None
+    if after is not None:
+        (last,) = checked(after, str)
+        # Behind all that begins alike: no UTF-8 has this byte.
+        start = HEAD + (things(kind, last) if name is None else thing(kind, name, last)) + b"\xff"
+    found: list[tuple[bytes, ShelfHead]] = []
+    groups: dict[str, None] = {}
+    for key, value in rows.scan(prefix, start):
+        shelf = opened(key[1:])
+        group = shelf.name if name is None else shelf.version
+        if group not in groups:
+            if len(groups) == limit:
+                return found, (next(reversed(groups)),)
+            groups[group] = None
+        found.append((key[1:], decode_shelf_head(value)))
+    return found, None
+
+
+def list_decisions(
+    rows: Rows, kind: bytes, name: str | None, version: str | None, outcome: str | None, stretch: Stretch,
+    after: Position | None, limit: int, scan_budget: int = 10_000,
+) -> Page:  # fmt: skip
+    """Decisions that used a thing, by (first use, tenant, workflow, decision, name, version): O(page) and shelves."""
+    behind = None if after is None else checked(after, int, str, str, str, str, str)
+    on = [(key, shelf) for key, shelf, _ in shelves(rows, kind, name, version)]
+    found = heapq.merge(*(_times(rows, one, outcome or "", stretch, behind) for one in on))
+    taken: list[tuple[Position, On]] = []
+    reached: Position | None = None
+    following: Position | None = None
+    for seen, (place, one) in enumerate(found):
+        if len(taken) >= limit or seen >= scan_budget:
+            following = reached
+            break
+        reached = place
+        if stretch.takes(place[1]):
+            taken.append((place, one))
+    values = rows.get_many([contribution_key(key, who(*place[1:4])) for place, (key, _) in taken])
+    items = [
+        _decision(shelf, place, decode_contribution(value))
+        for (place, (_, shelf)), value in zip(taken, values, strict=True)
+        if value is not None
+    ]
+    return Page(items, following)
+
+
+def _times(
+    rows: Rows, on: On, outcome: str, stretch: Stretch, behind: Position | None
+) -> Iterator[tuple[Position, On]]:
+    """One shelf's decisions in the order of time, behind a position."""
+    key, shelf = on
+    prefix = b"%b%b\x00%b\x00" % (TIME, key, outcome.encode())
+    start = _start(prefix, stretch, behind)
+    for row, _ in rows.scan(prefix, start):
+        place = (*when_and_who(row, len(prefix)), shelf.name, shelf.version)
+        if stretch.to_us is not None and place[0] >= stretch.to_us:
+            return
+        if behind is None or place > behind:
+            yield place, on
+
+
+def _start(prefix: bytes, stretch: Stretch, behind: Position | None) -> bytes | None:
+    """The first key that may be asked for."""
+    start = None if stretch.from_us is None else prefix + time(stretch.from_us)
+    if behind is None:
+        return start
+    after = prefix + time(behind[0]) + who(*behind[1:4])
+    return after if start is None else max(start, after)
+
+
+def _decision(shelf: Shelf, place: Position, known: Contribution) -> dict[str, Any]:
+    occurred_us, tenant_id, workflow_id, decision_id, name, version = place
+    item = {
+        "template_id" if shelf.kind == TEMPLATE else "name": name,
+        "tenant_id": tenant_id,
+        "workflow_id": workflow_id,
+        "decision_id": decision_id or None,
+        "version": version or None,
+        "first_used_at": rfc3339(occurred_us),
+    }
+    if shelf.kind != TEMPLATE:
+        return item
+    return {
+        **item,
+        "uses": known.uses,
+        "status": known.status or None,
+        "policy_outcomes": list(known.outcomes),
+        "overridden": known.overridden,
+        "feedback": {
+            "count": known.feedbacks,
+            "score": None if known.score is None else known.score / MILLIONTHS,
+            "label": known.label,
+        },
+    }
+
+
+def list_evaluations(
+    rows: Rows, policy_id: str, version: str | None, outcome: str | None, rule_id: str | None, stretch: Stretch,
+    after: Position | None, limit: int, scan_budget: int = 10_000,
+) -> Page:  # fmt: skip
+    """Evaluations of a policy, by (when, tenant, workflow, decision, event, variant, version, outcome)."""
+    behind = None if after is None else checked(after, int, str, str, str, str, bytes, str, str)
+    on = [(key, shelf) for key, shelf, _ in shelves(rows, POLICY, policy_id, version)]
+    outcomes = OUTCOMES if outcome is None else (outcome,)
+    found = heapq.merge(*(_evaluations(rows, one, said, stretch, behind) for one in on for said in outcomes))
+    items: list[dict[str, Any]] = []
+    reached: Position | None = None
+    for seen, (place, value) in enumerate(found):
+        if len(items) >= limit or seen >= scan_budget:
+            return Page(items, reached)
+        reached, known = place, decode_place(value)
+        if stretch.takes(place[1]) and (rule_id is None or known.detail[1] == rule_id):
+            items.append(_evaluation(place, known))
+    return Page(items, None)
+
+
+def _evaluations(
+    rows: Rows, on: On, outcome: str, stretch: Stretch, behind: Position | None
+) -> Iterator[tuple[Position, bytes]]:
+    key, shelf = on
+    prefix = b"%b%b\x00%b\x00" % (EVALUATION, key, outcome.encode())
+    for row, value in rows.scan(prefix, _start(prefix, stretch, behind)):
+        variant = row[-VARIANT_BYTES:]
+        name, _, event_id = row[: -VARIANT_BYTES - 1].rpartition(NUL)
+        place = (*when_and_who(name, len(prefix)), event_id.decode(), variant, shelf.version, outcome)
+        if stretch.to_us is not None and place[0] >= stretch.to_us:
+            return
+        if behind is None or place > behind:
+            yield place, value
+
+
+def _evaluation(place: Position, known: Place) -> dict[str, Any]:
+    occurred_us, tenant_id, workflow_id, decision_id, event_id, variant, version, outcome = place
+    _, rule_id, enforced_action, reason_code = known.detail
+    return {
+        "tenant_id": tenant_id,
+        "workflow_id": workflow_id,
+        "decision_id": decision_id or None,
+        "event_id": event_id,
+        "variant": variant.hex(),
+        "occurred_at": rfc3339(occurred_us),
+        "policy_version": version or None,
+        "outcome": outcome,
+        "rule_id": rule_id,
+        "enforced_action": enforced_action,
+        "reason_code": reason_code,
+        "position": {"topic": known.topic, "partition": known.partition, "offset": known.offset, "index": known.index},
+    }
