@@ -225,6 +225,22 @@ def test_what_is_asked_for_by_time_and_tenant_is_what_is_given() -> None:
     assert (short.items, short.next) != ([], None)
 
 
+@pytest.mark.parametrize("batches", [(1000,), (1,), (2,)])
+@pytest.mark.parametrize("order", [(5, 2, 7), (2, 5, 7), (7, 5, 2)])
+def test_a_decision_stands_at_its_first_use_in_whatever_order_uses_come(
+    order: tuple[int, ...], batches: tuple[int, ...]
+) -> None:
+    events = [{**invoked(second), "decision_id": "d"} for second in order]
+    rows = built(told([("model-invocations", encoded(event)) for event in events], batches)[1])
+    first = decode(encoded(invoked(2))).occurred_us
+    last = decode(encoded(invoked(7))).occurred_us
+    for kind, name in ((TEMPLATE, "t"), (MODEL, "p/m")):
+        (item,) = pages(rows, kind, name, None)
+        assert item["first_used_at"] == rfc3339(first)
+        head = thing(rows, kind, name)
+        assert (head.first_us, head.last_us) == (first, last)
+
+
 def test_latencies_bands_models_and_failures_of_a_template() -> None:
     events = [
         invoked(0, latency_ms=5, latency_band="fast"),
