@@ -35,7 +35,29 @@ def unfit(recorded: Recorded) -> list[str]:
             reasons.append(f"{name}: a median of {len(detail['rounds'])} rounds; {MIN_ROUNDS} are needed")
         if detail.get("disturbed_cores", 0) > MOST_DISTURBED:
             reasons.append(f"{name}: {detail['disturbed_cores']} cores were busy with something else; measure again")
+    return reasons + _apart(recorded)
+
+
+def _apart(recorded: Recorded) -> list[str]:
+    """Peers that were not measured in one run with those they are compared with."""
+    reasons = []
+    for of, takes in (("1-KB", _of_1kb), ("200-byte", _of_200b)):
+        runs = {(one["code_commit"], one["command"]) for name, one in recorded.items() if takes(name)}
+        if len(runs) > 1:
+            reasons.append(f"materialise, {of} events: measured in {len(runs)} runs; ratios are of one")
     return reasons
+
+
+def _of_1kb(name: str) -> bool:
+    return name.startswith("materialise.rate.1KB.") or (_is_ratio(name) and not name.endswith("_200b"))
+
+
+def _of_200b(name: str) -> bool:
+    return name.startswith("materialise.rate.200B.") or (_is_ratio(name) and name.endswith("_200b"))
+
+
+def _is_ratio(name: str) -> bool:
+    return name.startswith("materialise.") and ".rate." not in name
 
 
 _PREAMBLE = """\

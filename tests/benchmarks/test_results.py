@@ -36,7 +36,7 @@ def test_the_committed_results_are_fit_to_be_read() -> None:
 
 
 def test_what_nobody_can_make_again_is_unfit() -> None:
-    made = {"ratio": 2.0, "unit": "x", "code_commit": "0" * 40}
+    made = {"ratio": 2.0, "unit": "x", "code_commit": "0" * 40, "command": "python -m benchmarks.run"}
     whole = {named.name: made for named in NAMED}
     assert report.unfit(whole) == []
     for spoilt in (
@@ -53,6 +53,16 @@ def test_what_nobody_can_make_again_is_unfit() -> None:
         assert reason.startswith("latency.p99_ms: ")
     (reason,) = report.unfit({name: entry for name, entry in whole.items() if name != "latency.p99_ms"})
     assert reason == "latency.p99_ms: nothing is recorded under this name"
+
+
+def test_ratios_of_several_runs_are_unfit() -> None:
+    made = {"ratio": 2.0, "unit": "x", "code_commit": "0" * 40, "command": "python -m benchmarks.run"}
+    whole = {named.name: made for named in NAMED}
+    assert report.unfit(whole) == []
+    for of, name in (("1-KB", "materialise.vs_quix"), ("200-byte", "materialise.vs_quix_200b")):
+        for later in ({"code_commit": "1" * 40}, {"command": "python -m benchmarks.run materialise"}):
+            (reason,) = report.unfit({**whole, name: {**made, **later}})
+            assert reason == f"materialise, {of} events: measured in 2 runs; ratios are of one"
 
 
 def test_a_figure_replaces_its_former_self_and_leaves_the_others(tmp_path: Path) -> None:
@@ -111,7 +121,7 @@ def test_a_target_is_held_against_what_was_measured_as_it_says() -> None:
 
 
 def test_a_slope_may_be_zero_or_below() -> None:
-    made = {"ratio": 2.0, "unit": "x", "code_commit": "0" * 40}
+    made = {"ratio": 2.0, "unit": "x", "code_commit": "0" * 40, "command": "python -m benchmarks.run"}
     whole = {named.name: made for named in NAMED}
     for named in NAMED:
         reasons = report.unfit({**whole, named.name: {**made, "ratio": -0.5}})
