@@ -285,7 +285,7 @@ def test_two_workers_answer_as_one_and_the_same_id_in_two_tenants_is_two_workflo
 
         def caught_up() -> bool:
             lags = one.metrics("replayer_lag") + two.metrics("replayer_lag")
-            return len(lags) == DEFAULT_PARTITIONS * (len(SOURCES) + 2) and not any(lags)
+            return len(lags) == DEFAULT_PARTITIONS * (len(SOURCES) + 3) and not any(lags)
 
         until(caught_up, "each partition of each source has its lag, and none")
         until(lambda: one.metrics("replayer_generation") == two.metrics("replayer_generation"), "one generation")
