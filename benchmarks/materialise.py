@@ -165,12 +165,10 @@ async def materialise(plan: Plan, results: Results, progress: Progress) -> None:
 def _chosen(plan: Plan, progress: Progress) -> list[Contender]:
     """The contenders of the plan that can run here; those in Java were compared with the product's fold first."""
     chosen = [contender for contender in CONTENDERS if contender.name in plan.contenders]
-    if any(_decodes_natively(contender) for contender in chosen):
-        try:
-            Library(DEFAULT_MAX_RECORD_BYTES)
-        except NoLibrary as exc:
-            progress.say(f"the limit decoded natively is left out: {exc}")
-            chosen = [contender for contender in chosen if not _decodes_natively(contender)]
+    missing = _no_library()
+    if missing is not None and any(map(_decodes_natively, chosen)):
+        progress.say(f"the limit decoded natively is left out: {missing}")
+        chosen = [contender for contender in chosen if not _decodes_natively(contender)]
     if any(contender.program == "kafka_streams" for contender in chosen):
         if jdk() is None:
             progress.say("Kafka Streams is left out: there is no JDK here (javac on the PATH)")
@@ -210,13 +208,16 @@ async def _measure_size(
 
 def _fold_in_use(contender: Contender) -> str:
     """Which fold a worker of ours has here: native where the library was built, unless it is told otherwise."""
-    if contender.settings.get("fold") == "python":
-        return "python"
+    return "python" if contender.settings.get("fold") == "python" or _no_library() is not None else "native"
+
+
+def _no_library() -> NoLibrary | None:
+    """Why there is no native library here; None where there is one."""
     try:
         Library(DEFAULT_MAX_RECORD_BYTES)
-    except NoLibrary:
-        return "python"
-    return "native"
+    except NoLibrary as exc:
+        return exc
+    return None
 
 
 def _figures(size: Size, plan: Plan, rates: dict[str, list[Rate]]) -> list[Figure]:

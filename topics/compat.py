@@ -69,8 +69,6 @@ class _Side:
 
 
 def _type(piece: Schema) -> str:
-    if "properties" in piece and "title" in piece and piece.get("type") == "object":
-        return "object"
     return str(piece.get("type") or ("enum" if "enum" in piece or "const" in piece else "anything"))
 
 

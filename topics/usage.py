@@ -7,11 +7,7 @@ with the highest version counts.
 
 from __future__ import annotations
 
-from typing import Final
-
 import msgspec
-
-FORMAT: Final = 1
 
 Detail = tuple[str | int | bool | None, ...]
 

@@ -14,9 +14,8 @@ import msgspec
 
 from replayer.core import capped
 from replayer.core.capped import Values
-from replayer.core.errors import DamagedRow
 from replayer.core.head import Rank, Used, later
-from replayer.core.rows import FORMAT_BYTE, opened
+from replayer.core.rows import FORMAT_BYTE, decoded
 from topics.fast import Event
 from topics.fields import rfc3339
 
@@ -84,10 +83,7 @@ def encode_decision(decision: Decision) -> bytes:
 
 def decode_decision(value: bytes) -> Decision:
     """Raises UnknownRowFormat, DamagedRow."""
-    try:
-        return _decode(opened("decision", value))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as damaged:
-        raise DamagedRow("decision") from damaged
+    return decoded("decision", value, _decode)
 
 
 def apply(decision: Decision, event: Event, rank: Rank, used: Used) -> None:

@@ -13,8 +13,7 @@ import msgspec
 
 from replayer.core import capped
 from replayer.core.capped import Values
-from replayer.core.errors import DamagedRow
-from replayer.core.rows import FORMAT_BYTE, opened
+from replayer.core.rows import FORMAT_BYTE, decoded
 from topics.fast import Event
 from topics.fields import rfc3339
 from topics.projection import PROJECTION_VERSION
@@ -78,10 +77,7 @@ def encode_head(head: Head) -> bytes:
 
 def decode_head(value: bytes) -> Head:
     """Raises UnknownRowFormat, DamagedRow."""
-    try:
-        return _decode(opened("head", value))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as damaged:
-        raise DamagedRow("head") from damaged
+    return decoded("head", value, _decode)
 
 
 def add_digest(head: Head, shares: int) -> None:

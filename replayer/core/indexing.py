@@ -16,7 +16,7 @@ from replayer.core.decisions import Decision, decode_decision
 from replayer.core.errors import DamagedRow
 from replayer.core.glimpse import glimpse
 from replayer.core.outcome import Folding, Record, Rows, Send
-from replayer.core.rows import DECISION, EVENT, FORMAT_BYTE, FUTURE, NUL, decode_event
+from replayer.core.rows import DECISION, EVENT, FORMAT_BYTE, FUTURE, NUL, decode_event, prefix_of
 from replayer.core.shelf import TEMPLATE, bucket_of, shelf, thing
 from topics.catalogue import TEMPLATE_USAGE
 from topics.usage import Standing, Touch, Usage, Use
@@ -71,7 +71,7 @@ class Shelves:
                 self._decision(key, decode_decision(value))
 
     def _event(self, key: bytes, value: bytes) -> None:
-        prefix = _prefix(key)
+        prefix = prefix_of(key)
         row = decode_event(prefix, key, value)
         if row.marks & FUTURE:
             return
@@ -101,7 +101,7 @@ class Shelves:
     def _decision(self, key: bytes, decision: Decision) -> None:
         if not decision.templates:
             return
-        tenant_id, workflow_id, bucket = self._workflow(_prefix(key))
+        tenant_id, workflow_id, bucket = self._workflow(prefix_of(key))
         latest = decision.feedback
         standing = Standing(
             tenant_id,
@@ -135,11 +135,6 @@ class Shelves:
                 part = slice(start, start + _MOST)
                 usage = Usage(uses[part], touches[part], standings[part])
                 yield Send(TEMPLATE_USAGE.name, key, FORMAT_BYTE + _encode(usage))
-
-
-def _prefix(key: bytes) -> bytes:
-    """`rows.workflow_prefix` of a key that has one."""
-    return key[1 : key.index(NUL, key.index(NUL) + 1) + 1]
 
 
 def _readings(template: str) -> Iterator[bytes]:

@@ -7,14 +7,14 @@ merged, and one resumed after rows were added neither repeats an item nor loses 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from replayer.core.outcome import Rows
 from replayer.core.page import Page, Position, checked
-from replayer.core.rows import VARIANT_BYTES
-from replayer.core.shelf import NUL, POLICY, TEMPLATE, Shelf, opened, thing, things
+from replayer.core.rows import NUL, VARIANT_BYTES, time
+from replayer.core.shelf import POLICY, TEMPLATE, Shelf, opened, thing, things
 from replayer.core.shelf_head import MILLIONTHS, ShelfHead, decode_shelf_head
 from replayer.core.shelf_rows import (
     EVALUATION,
@@ -25,13 +25,13 @@ from replayer.core.shelf_rows import (
     contribution_key,
     decode_contribution,
     decode_place,
-    time,
     when_and_who,
     who,
 )
+from topics.families.policy import PolicyOutcome
 from topics.fields import rfc3339
 
-OUTCOMES = ("allow", "deny", "escalate", "redact")
+OUTCOMES: tuple[str, ...] = tuple(sorted(get_args(PolicyOutcome)))
 """Of policies, in the order of their names."""
 
 On = tuple[bytes, Shelf]
@@ -119,22 +119,28 @@ def _times(
     """One shelf's decisions in the order of time, behind a position."""
     key, shelf = on
     prefix = b"%b%b\x00%b\x00" % (TIME, key, outcome.encode())
-    start = _start(prefix, stretch, behind)
-    for row, _ in rows.scan(prefix, start):
-        place = (*when_and_who(row, len(prefix)), shelf.name, shelf.version)
-        if stretch.to_us is not None and place[0] >= stretch.to_us:
+
+    def place(row: bytes) -> Position:
+        return (*when_and_who(row, len(prefix)), shelf.name, shelf.version)
+
+    return ((found, on) for found, _ in _asked(rows, prefix, place, stretch, behind))
+
+
+def _asked(
+    rows: Rows, prefix: bytes, place: Callable[[bytes], Position], stretch: Stretch, behind: Position | None
+) -> Iterator[tuple[Position, bytes]]:
+    """Rows of one shelf in the order of time, as far as they are asked for: their places, and their values."""
+    starts = [prefix]
+    if stretch.from_us is not None:
+        starts.append(prefix + time(stretch.from_us))
+    if behind is not None:
+        starts.append(prefix + time(behind[0]) + who(*behind[1:4]))
+    for row, value in rows.scan(prefix, max(starts)):
+        found = place(row)
+        if stretch.to_us is not None and found[0] >= stretch.to_us:
             return
-        if behind is None or place > behind:
-            yield place, on
-
-
-def _start(prefix: bytes, stretch: Stretch, behind: Position | None) -> bytes | None:
-    """The first key that may be asked for."""
-    start = None if stretch.from_us is None else prefix + time(stretch.from_us)
-    if behind is None:
-        return start
-    after = prefix + time(behind[0]) + who(*behind[1:4])
-    return after if start is None else max(start, after)
+        if behind is None or found > behind:
+            yield found, value
 
 
 def _decision(shelf: Shelf, place: Position, known: Contribution) -> dict[str, Any]:
@@ -188,14 +194,13 @@ def _evaluations(
 ) -> Iterator[tuple[Position, bytes]]:
     key, shelf = on
     prefix = b"%b%b\x00%b\x00" % (EVALUATION, key, outcome.encode())
-    for row, value in rows.scan(prefix, _start(prefix, stretch, behind)):
-        variant = row[-VARIANT_BYTES:]
+
+    def place(row: bytes) -> Position:
         name, _, event_id = row[: -VARIANT_BYTES - 1].rpartition(NUL)
-        place = (*when_and_who(name, len(prefix)), event_id.decode(), variant, shelf.version, outcome)
-        if stretch.to_us is not None and place[0] >= stretch.to_us:
-            return
-        if behind is None or place > behind:
-            yield place, value
+        variant = row[-VARIANT_BYTES:]
+        return (*when_and_who(name, len(prefix)), event_id.decode(), variant, shelf.version, outcome)
+
+    return _asked(rows, prefix, place, stretch, behind)
 
 
 def _evaluation(place: Position, known: Place) -> dict[str, Any]:

@@ -18,7 +18,8 @@ Times are microseconds since 1970; in keys they are shifted by 2^63, so that byt
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import msgspec
 
@@ -42,9 +43,27 @@ _TIME = struct.Struct(">Q")
 _HEADER = struct.Struct(">BBqqHIB")  # format, marks, commit_us, offset, index, partition, length of the topic's name
 
 
+T = TypeVar("T")
+
+
 def workflow_prefix(tenant_id: str, workflow_id: str) -> bytes:
     """What the keys of a workflow have in common, behind their first byte."""
     return tenant_id.encode() + NUL + workflow_id.encode() + NUL
+
+
+def prefix_of(key: bytes) -> bytes:
+    """`workflow_prefix` of a key that has one."""
+    return key[1 : key.index(NUL, key.index(NUL) + 1) + 1]
+
+
+def time(occurred_us: int) -> bytes:
+    """An instant as bytes that order as instants do."""
+    return _TIME.pack(occurred_us + _SHIFT)
+
+
+def instant(key: bytes, at: int) -> int:
+    """The instant that stands at this place of a key. Raises struct.error."""
+    return int(_TIME.unpack_from(key, at)[0]) - _SHIFT
 
 
 def head_key(tenant_id: str, workflow_id: str) -> bytes:
@@ -60,7 +79,7 @@ def identity_key(prefix: bytes, event_id: str) -> bytes:
 
 
 def event_key(prefix: bytes, occurred_us: int, event_id: str, variant: bytes) -> bytes:
-    return EVENT + prefix + _TIME.pack(occurred_us + _SHIFT) + event_id.encode() + NUL + variant
+    return EVENT + prefix + time(occurred_us) + event_id.encode() + NUL + variant
 
 
 def event_start(prefix: bytes, occurred_us: int) -> bytes:
@@ -99,10 +118,9 @@ def decode_event(prefix: bytes, key: bytes, value: bytes) -> EventRow:
     checked("event", value, EVENT_FORMATS)
     at = 1 + len(prefix)
     try:
-        (shifted,) = _TIME.unpack_from(key, at)
         _, marks, commit_us, offset, index, partition, length = _HEADER.unpack_from(value)
         return EventRow(
-            occurred_us=shifted - _SHIFT,
+            occurred_us=instant(key, at),
             event_id=key[at + 8 : -1 - VARIANT_BYTES].decode(),
             variant=key[-VARIANT_BYTES:],
             marks=marks,
@@ -142,10 +160,7 @@ def encode_sightings(sightings: list[Sighting]) -> bytes:
 
 def decode_sightings(value: bytes) -> list[Sighting]:
     """Raises UnknownRowFormat, DamagedRow."""
-    try:
-        return _decode_sightings(opened("identity", value))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as damaged:
-        raise DamagedRow("identity") from damaged
+    return decoded("identity", value, _decode_sightings)
 
 
 def implied(rows: Iterable[tuple[bytes, bytes | None]]) -> list[tuple[bytes, bytes]]:
@@ -153,11 +168,19 @@ def implied(rows: Iterable[tuple[bytes, bytes | None]]) -> list[tuple[bytes, byt
     found = []
     for key, value in rows:
         if key[:1] == EVENT and value is not None and len(value) > 1 and value[1] & FIRST:
-            prefix = key[1 : key.index(NUL, key.index(NUL) + 1) + 1]
+            prefix = prefix_of(key)
             row = decode_event(prefix, key, value)
             seen = Sighting(row.variant, row.occurred_us, row.topic, row.partition, row.offset, row.index)
             found.append((identity_key(prefix, row.event_id), encode_sightings([seen])))
     return found
+
+
+def decoded(kind: str, value: bytes, decode: Callable[[bytes], T]) -> T:
+    """What `decode`, msgspec's, makes of the value behind its format byte. Raises UnknownRowFormat, DamagedRow."""
+    try:
+        return decode(opened(kind, value))
+    except (msgspec.MsgspecError, UnicodeDecodeError) as damaged:
+        raise DamagedRow(kind) from damaged
 
 
 def opened(kind: str, value: bytes) -> bytes:

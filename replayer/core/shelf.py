@@ -11,8 +11,8 @@ import zlib
 from typing import Final, NamedTuple
 
 from replayer.core.errors import DamagedRow
+from replayer.core.rows import NUL
 
-NUL = b"\x00"
 BUCKETS: Final = 16
 
 TEMPLATE, MODEL, TOOL, DOCUMENT, INDEX, POLICY = b"t", b"m", b"f", b"d", b"x", b"p"

@@ -7,19 +7,18 @@ other orders of arrival change nothing. Heads of a thing's shelves add up (`toge
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
 from replayer.core import capped
 from replayer.core.capped import MAX_VALUES, Values
-from replayer.core.errors import DamagedRow
-from replayer.core.rows import FORMAT_BYTE, opened
+from replayer.core.rows import FORMAT_BYTE, decoded
 from replayer.core.shelf_rows import Contribution
-from topics.fields import rfc3339
+from topics.fields import LatencyBand, rfc3339
 from topics.usage import Detail
 
-BANDS = ("fast", "normal", "slow", "timeout")
+BANDS: tuple[str, ...] = get_args(LatencyBand)
 UNSAID = "unsaid"
 _NEVER, _LONG_AGO = 2**63 - 1, -(2**63)
 MILLIONTHS = 1_000_000
@@ -63,10 +62,7 @@ def encode_shelf_head(head: ShelfHead) -> bytes:
 
 def decode_shelf_head(value: bytes) -> ShelfHead:
     """Raises UnknownRowFormat, DamagedRow."""
-    try:
-        return _decode(opened("shelf", value))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as damaged:
-        raise DamagedRow("shelf") from damaged
+    return decoded("shelf", value, _decode)
 
 
 def millionths(score: float | None) -> int | None:

@@ -24,16 +24,12 @@ import struct
 import msgspec
 
 from replayer.core.errors import DamagedRow
-from replayer.core.rows import FORMAT_BYTE, opened
+from replayer.core.rows import FORMAT_BYTE, NUL, decoded, instant, time
 from topics.usage import Detail
 
 HEAD, USE, EVALUATION, WORKFLOW, TIME, CONTRIBUTION = b"h", b"u", b"v", b"w", b"t", b"c"
 ORDER = (HEAD, USE, EVALUATION, WORKFLOW, TIME, CONTRIBUTION)
-NUL = b"\x00"
 NOTHING = FORMAT_BYTE
-
-_SHIFT = 2**63
-_TIME = struct.Struct(">Q")
 
 
 class Place(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -77,10 +73,7 @@ def encode_place(place: Place) -> bytes:
 
 def decode_place(value: bytes) -> Place:
     """Raises UnknownRowFormat, DamagedRow."""
-    try:
-        return _decode_place(opened("use", value))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as damaged:
-        raise DamagedRow("use") from damaged
+    return decoded("use", value, _decode_place)
 
 
 def encode_contribution(contribution: Contribution) -> bytes:
@@ -89,10 +82,7 @@ def encode_contribution(contribution: Contribution) -> bytes:
 
 def decode_contribution(value: bytes) -> Contribution:
     """Raises UnknownRowFormat, DamagedRow."""
-    try:
-        return _decode_contribution(opened("contribution", value))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as damaged:
-        raise DamagedRow("contribution") from damaged
+    return decoded("contribution", value, _decode_contribution)
 
 
 def who(tenant_id: str, workflow_id: str, decision_id: str) -> bytes:
@@ -124,23 +114,10 @@ def contribution_key(shelf: bytes, who: bytes) -> bytes:
     return b"%b%b\x00%b" % (CONTRIBUTION, shelf, who)
 
 
-def time(occurred_us: int) -> bytes:
-    """As bytes that order as instants do."""
-    return _TIME.pack(occurred_us + _SHIFT)
-
-
-def instant(key: bytes, at: int) -> int:
-    """The instant that stands in a key. Raises DamagedRow."""
-    try:
-        return int(_TIME.unpack_from(key, at)[0]) - _SHIFT
-    except struct.error as damaged:
-        raise DamagedRow("index") from damaged
-
-
 def when_and_who(key: bytes, at: int) -> tuple[int, str, str, str]:
     """The instant and the decision at this place of a key of `t`. Raises DamagedRow."""
     try:
         tenant_id, workflow_id, decision_id = key[at + 8 :].decode().split("\0")
-    except ValueError as damaged:  # UnicodeDecodeError is one
+        return instant(key, at), tenant_id, workflow_id, decision_id
+    except (struct.error, ValueError) as damaged:  # UnicodeDecodeError is one
         raise DamagedRow("index") from damaged
-    return instant(key, at), tenant_id, workflow_id, decision_id

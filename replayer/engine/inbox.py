@@ -77,9 +77,7 @@ class Inbox:
     def put(self, batch: Batch) -> None:
         if batch.epoch >= self._epoch:
             self._waiting.append(batch)
-            self.batches += 1
-            self.records += len(batch.records)
-            self.bytes += batch.size
+            self._count(batch, 1)
 
     def overdue(self, reached: int) -> bool:
         """Whether a batch got lost that nothing later gives away: to be asked about once a second.
@@ -141,26 +139,22 @@ class Inbox:
             if not room:
                 return None
             # A fetch is a little more than a step: taken whole or not at all, every second step was a small one.
-            records, rest = records[:room], records[room:]
+            records, left = records[:room], records[room:]
             self._drop()
             self.position = records[-1].offset + 1
-            self._put_first(
-                Batch(head.topic, head.partition, rest, self.position, head.after, head.epoch, size=weight(rest))
-            )
+            rest = Batch(head.topic, head.partition, left, self.position, head.after, head.epoch, size=weight(left))
+            self._waiting.appendleft(rest)
+            self._count(rest, 1)
             return Piece(self.topic, records, self.position, None)
         self._drop()
         gap = (self.position, head.after) if head.gap is not None else None
         self.position = head.after
         return Piece(self.topic, records, head.after, gap)
 
-    def _put_first(self, batch: Batch) -> None:
-        self._waiting.appendleft(batch)
-        self.batches += 1
-        self.records += len(batch.records)
-        self.bytes += batch.size
-
     def _drop(self) -> None:
-        batch = self._waiting.popleft()
-        self.batches -= 1
-        self.records -= len(batch.records)
-        self.bytes -= batch.size
+        self._count(self._waiting.popleft(), -1)
+
+    def _count(self, batch: Batch, sign: int) -> None:
+        self.batches += sign
+        self.records += sign * len(batch.records)
+        self.bytes += sign * batch.size

@@ -15,21 +15,18 @@ from replayer.serve import answers
 from replayer.serve.gathering import Listing, listed
 from replayer.serve.owner import rows_here
 from replayer.serve.ports import TIMELINES
-from replayer.serve.queries import Cursor, Limit, Ranged
+from replayer.serve.queries import OfATime
 from replayer.serve.site import Call
 from topics.fields import Id, TraceId
 
 
-class WorkflowsQuery(Ranged):
+class WorkflowsQuery(OfATime):
     """Which workflows. Filters are all to hold; [from, to) is touched by any of the workflow's time."""
 
-    tenant: Annotated[Id | None, Field(description="of one tenant only")] = None
     agent: Annotated[Id | None, Field(description="in which this agent acted")] = None
     status: Annotated[answers.WorkflowStatus | None, Field(description="in this state")] = None
     trace_id: Annotated[TraceId | None, Field(description="with an event of this trace")] = None
     correlation_id: Annotated[Id | None, Field(description="with an event of this business thread")] = None
-    limit: Limit = 100
-    cursor: Cursor | None = None
 
     def filter(self) -> WorkflowFilter:
         return WorkflowFilter(

@@ -74,8 +74,12 @@ class Role:
 
     def since_start(self) -> str:
         """What it has logged since it was started last."""
+        return self.since(self.began_at)
+
+    def since(self, at: int) -> str:
+        """What it has logged behind this many bytes of its log."""
         with self.log.open("rb") as log:
-            log.seek(self.began_at)
+            log.seek(at)
             return log.read().decode()
 
     def tail(self) -> str:

@@ -68,7 +68,7 @@ def _damage(trial: Trial) -> None:
         victim.start()
         trial.cluster.revive(victim)
         trial.cluster.folded()
-        said = victim.log.read_bytes()[before:].decode()
+        said = victim.since(before)
         assert "local state set aside; it is rebuilt" in said, victim.tail()
         assert said.count("the worker ends") <= 2 * PARTITIONS, f"it ends again and again\n{victim.tail()}"
 

@@ -120,7 +120,7 @@ def _outlive(trial: Trial) -> None:
 
 def _aborted(worker: Role, before: int) -> bool:
     assert worker.running, worker.tail()
-    return "a step was not confirmed" in worker.log.read_text()[before:]
+    return "a step was not confirmed" in worker.since(before)
 
 
 def _recreate(trial: Trial) -> None:

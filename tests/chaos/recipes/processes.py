@@ -48,12 +48,12 @@ def _freeze(trial: Trial) -> None:
         until(lambda victim=victim, before=before: _settled(victim, before), "it ends or joins again", victim.tail)
         if in_a_step and trial.cluster.guarantee == "exactly_once":
             assert victim.exit_code == 1, f"the zombie was not fenced\n{victim.tail()}"
-            assert "a step was not confirmed" in victim.log.read_text()[before:], victim.tail()
+            assert "a step was not confirmed" in victim.since(before), victim.tail()
         trial.cluster.revive(victim)
 
 
 def _settled(worker: Role, before: int) -> bool:
-    return not worker.running or '"event": "assigned"' in worker.log.read_text()[before:]
+    return not worker.running or '"event": "assigned"' in worker.since(before)
 
 
 def _roll(trial: Trial) -> None:
