@@ -107,9 +107,16 @@ def test_a_stopped_temporary_broker_leaves_nothing():
         _ = broker.pid
 
 
+def stands_still(pid):
+    """Whether all threads of a process are stopped."""
+    stats = (path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat"))
+    return all(stat.rsplit(")", 1)[1].split()[0] == "T" for stat in stats)
+
+
 def test_a_paused_broker_answers_again_after_sigcont_and_can_be_stopped_while_paused(tmp_path):
     broker = EmbeddedBroker(data_dir=tmp_path).start()
     os.kill(broker.pid, signal.SIGSTOP)
+    assert until(lambda: stands_still(broker.pid))  # each of its threads stops when it gets to it
     assert not node.answers(broker.bootstrap, {}, timeout_s=0.5)
     os.kill(broker.pid, signal.SIGCONT)
     assert until(lambda: node.answers(broker.bootstrap, {}))
