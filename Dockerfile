@@ -24,12 +24,18 @@ RUN /opt/tools/bin/python -m hatchling build --target wheel --directory /wheels 
 COPY --from=native /fold.cdylib /opt/replayer/lib/python3.11/site-packages/replayer/native/fold.cdylib
 
 FROM python:3.11-slim-bookworm
+# glibc keeps what RocksDB and the client give back full of holes (docs/decisions/005).
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends libjemalloc2 \
+ && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin replayer \
  && install --directory --owner 10001 /var/lib/replayer
 COPY --from=build /opt/replayer /opt/replayer
 ENV PATH=/opt/replayer/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
+    LD_PRELOAD=libjemalloc.so.2 \
+    MALLOC_CONF=background_thread:true \
     REPLAYER_DATA_DIR=/var/lib/replayer \
     REPLAYER_ARTEFACT_DIR=/var/lib/replayer/artefacts
 USER 10001:10001

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.allocator import preload
 from replayer.kafka import watchdog
 from replayer.variables import inherited
 
@@ -68,7 +69,7 @@ async def running(
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=output,
-            env={**inherited(), "PYTHONPATH": str(ROOT), **(environment or {})},
+            env={**inherited(), **preload(), "PYTHONPATH": str(ROOT), **(environment or {})},
             start_new_session=True,
         )
     assert watching.stdin is not None

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks import allocator
 from benchmarks.process import ROOT
 
 RESULTS = ROOT / "benchmarks" / "results.json"
@@ -86,7 +87,7 @@ def _git(*arguments: str) -> str:
 
 
 def machine() -> str:
-    """Processor, cores, memory, system and Python; no names."""
+    """Processor, cores, memory, system, Python and allocator; no names."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -97,5 +98,5 @@ def machine() -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
         f"{os.cpu_count()} cores ({cpu}), {memory:.0f} GiB, {platform.system()} {platform.release().split('-')[0]}, "
-        f"Python {platform.python_version()}"
+        f"Python {platform.python_version()}, {allocator.name()}"
     )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
+import msgspec
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
 from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replayer.recordbatches import TolerantRecords, install
+from replayer.recordbatches import LeanPartition, TolerantRecords, install
 from tests.oddrecords import Odd, batch
 
 _BYTES = st.one_of(st.none(), st.binary(max_size=20))
@@ -54,6 +57,23 @@ def test_what_aiokafka_can_read_is_read_alike(batches: list[list[Odd]], cut_off:
     assert ours.next_batch() is None
 
 
+@given(st.lists(st.lists(_PLAIN, min_size=1, max_size=4), max_size=3), st.integers(0, 5), st.integers(0, 9))
+def test_records_are_aiokafka_s_field_by_field(batches: list[list[Odd]], wanted: int, pause: int) -> None:
+    raw = b"".join(batch(records) for records in batches)
+    ours, theirs = (
+        made(TopicPartition("t", 3), TolerantRecords(raw), [], wanted, None, None, True, fetcher.READ_COMMITTED)
+        for made in (LeanPartition, LeanPartition.__base__)
+    )
+    for number, mine in enumerate(ours):
+        assert msgspec.structs.asdict(mine) == asdict(next(theirs))
+        assert ours.next_fetch_offset == theirs.next_fetch_offset
+        if number == pause:  # as a reader does that has enough, and comes again
+            break
+    assert [msgspec.structs.asdict(mine) for mine in ours] == [asdict(other) for other in theirs]
+    assert ours.next_fetch_offset == theirs.next_fetch_offset
+    assert next(ours, None) is None
+
+
 def test_a_damaged_batch_is_still_found_damaged() -> None:
     raw = bytearray(batch([(b"k", b"v" * 50, [])]))
     raw[-3] ^= 1
@@ -66,3 +86,4 @@ def test_aiokafka_s_own_reader_stumbles_and_consumers_use_ours() -> None:
         read(MemoryRecords(batch([(b"k", b"v", [(b"\xff\xfe", b"")])])))
     install()
     assert fetcher.MemoryRecords is TolerantRecords
+    assert fetcher.PartitionRecords is LeanPartition

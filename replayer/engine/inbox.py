@@ -25,18 +25,15 @@ class Verdict(Enum):
 class Piece:
     """A contiguous stretch of one source, cut to begin at the table's position.
 
-    `gap` is (position, log start) where the records between had expired before they were folded.
+    `gap` is (position, log start) where the records between had expired before they were folded; `size` is in bytes of
+    keys and values.
     """
 
     topic: str
     records: Sequence[Record]
     after: int
     gap: tuple[int, int] | None
-
-    @property
-    def size(self) -> int:
-        """Bytes of the values."""
-        return sum(len(record.value or b"") for record in self.records)
+    size: int
 
 
 class Inbox:
@@ -133,8 +130,10 @@ class Inbox:
         """
         head = self._waiting[0]
         records: Sequence[Record] = head.records
+        size = head.size  # known already: adding it up again took a twentieth of the worker's time
         if records and records[0].offset < self.position:
             records = [record for record in records if record.offset >= self.position]
+            size = weight(records)
         if len(records) > room:
             if not room:
                 return None
@@ -145,11 +144,11 @@ class Inbox:
             rest = Batch(head.topic, head.partition, left, self.position, head.after, head.epoch, size=weight(left))
             self._waiting.appendleft(rest)
             self._count(rest, 1)
-            return Piece(self.topic, records, self.position, None)
+            return Piece(self.topic, records, self.position, None, size - rest.size)
         self._drop()
         gap = (self.position, head.after) if head.gap is not None else None
         self.position = head.after
-        return Piece(self.topic, records, head.after, gap)
+        return Piece(self.topic, records, head.after, gap, size)
 
     def _drop(self) -> None:
         self._count(self._waiting.popleft(), -1)

@@ -14,6 +14,10 @@ _SMALLEST = 16 << 20
 _YOUNG_FILES, _YOUNG_BYTES = 8, 512 << 20
 _COMPRESSION = (*["none"] * 2, *["lz4"] * 5)
 
+#: What a memtable grows by. In blocks of RocksDB's own size, up to 1 MiB, it left the heap full of holes into which a
+#: fetch or a step did not fit: a worker grew by 2.3 to 2.9 MB per 10⁶ events, by 0.7 ± 0.5 with these.
+_BLOCK = 64 << 10
+
 
 class RocksMemory:
     """Block cache and memtables of every partition share `budget` bytes; memtables are charged to the cache.
@@ -47,6 +51,7 @@ class RocksMemory:
         options.set_write_buffer_manager(self._memtables)
         options.set_write_buffer_size(self._write_buffer)
         options.set_max_write_buffer_number(3)
+        options.set_arena_block_size(_BLOCK)
         options.set_block_based_table_factory(table)
         options.set_level_zero_file_num_compaction_trigger(_YOUNG_FILES)
         options.set_max_bytes_for_level_base(_YOUNG_BYTES)

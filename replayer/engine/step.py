@@ -19,7 +19,8 @@ class Step:
     def add(self, piece: Piece) -> None:
         last = self.pieces[-1] if self.pieces else None
         if last is not None and last.topic == piece.topic and piece.gap is None:
-            self.pieces[-1] = Piece(piece.topic, [*last.records, *piece.records], piece.after, last.gap)
+            records = [*last.records, *piece.records]
+            self.pieces[-1] = Piece(piece.topic, records, piece.after, last.gap, last.size + piece.size)
         else:
             self.pieces.append(piece)
 

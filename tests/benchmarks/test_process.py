@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import process
 from benchmarks.process import ProgramFailed, running
 from benchmarks.watch import resident_bytes
 
@@ -24,6 +25,7 @@ STUBBORN = (
 BENCHMARK = """
 import asyncio, sys
 from pathlib import Path
+from benchmarks import process
 from benchmarks.process import running
 
 async def main():
@@ -86,3 +88,11 @@ async def test_one_that_does_not_exist_is_told(tmp_path: Path) -> None:
     with pytest.raises(ProgramFailed, match="could not be started"):
         async with running(("/nowhere/at-all",), tmp_path / "log"):
             pass
+
+
+async def test_what_is_preloaded_is_the_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "preload", lambda: {"MALLOC_CONF": "stats_print:false"})
+    log = tmp_path / "log"
+    says = (sys.executable, "-c", "import os, time; print(os.environ['MALLOC_CONF'], flush=True); time.sleep(60)")
+    async with running(says, log):
+        assert until(lambda: log.read_text() == "stats_print:false\n")

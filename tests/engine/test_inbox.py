@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from replayer.engine.batch import Batch
+from replayer.engine.batch import Batch, weight
 from replayer.engine.inbox import Inbox, Verdict
 from replayer.engine.position import Position, fingerprint
 from tests.engine.records import Log
@@ -110,6 +110,7 @@ def test_every_record_once_in_order(log, mishaps, data):
     assert taken == [record for record in log.records if record.offset >= first]
     assert journey.inbox.position == log.end
     assert all(piece.gap is None for piece in journey.pieces)
+    assert [piece.size for piece in journey.pieces] == [weight(piece.records) for piece in journey.pieces]
     for one, next_one in zip(journey.pieces, journey.pieces[1:], strict=False):
         assert one.after <= next_one.after
 
@@ -169,11 +170,10 @@ def test_of_a_batch_that_does_not_fit_into_the_room_the_rest_waits():
         assert inbox.look() is Verdict.READY
         piece = inbox.take(room)
         if piece is not None:
-            taken.append(
-                ([record.offset for record in piece.records], piece.after, inbox.batches, inbox.records, inbox.bytes)
-            )
+            offsets = [record.offset for record in piece.records]
+            taken.append((offsets, piece.after, piece.size, inbox.batches, inbox.records, inbox.bytes))
     # Each record here weighs two bytes: a key and a value of one.
-    assert taken == [([0, 1, 3], 4, 2, 2, 4), ([4], 5, 1, 1, 2), ([6], 8, 0, 0, 0)]
+    assert taken == [([0, 1, 3], 4, 6, 2, 2, 4), ([4], 5, 2, 1, 1, 2), ([6], 8, 2, 0, 0, 0)]
     assert inbox.look() is Verdict.EMPTY
 
 
@@ -197,7 +197,7 @@ def test_only_the_part_above_the_position_is_weighed_against_the_room():
     piece = inbox.take(2)
     assert piece is not None
     assert [record.offset for record in piece.records] == [4, 5]
-    assert piece.size == 2
+    assert piece.size == weight(piece.records)
 
 
 @pytest.mark.parametrize("epoch", [1, 2])

@@ -73,7 +73,7 @@ async def test_one_step_takes_what_all_sources_have_waiting(tmp_path, monkeypatc
     ("bounds", "steps"),
     [
         ({"batch_max_records": 10}, [10, 20, 30, 39]),  # of the fourth batch of three, one
-        ({"batch_max_bytes": 5}, [6, 12, 18, 24, 30, 36, 39]),  # the batch that goes above ends the step
+        ({"batch_max_bytes": 10}, [6, 12, 18, 24, 30, 36, 39]),  # the batch that goes above ends the step
     ],
 )
 async def test_steps_fill_up_to_their_bounds(tmp_path, monkeypatch, bounds, steps):

@@ -50,3 +50,13 @@ def test_many_databases_share_one_budget(tmp_path):
 def test_a_budget_that_cannot_work_is_refused():
     with pytest.raises(ValueError, match="at least 16 MiB; REPLAYER_ROCKSDB_MEMORY_MB gives 8"):
         RocksMemory(8 << 20)
+
+
+def test_memtables_grow_in_small_blocks(tmp_path):
+    """Large ones leave the heap full of holes."""
+    db = rocksdict.Rdict(str(tmp_path / "db"), options=RocksMemory(256 << 20).options())
+    try:
+        db[b"key"] = b"x" * 10_000
+        assert total([db], "cur-size-all-mem-tables") < 128 << 10
+    finally:
+        db.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from replayer.engine.batch import weight
 from replayer.engine.inbox import Piece
 from replayer.engine.position import Position, fingerprint
 from replayer.engine.step import Step
@@ -19,10 +20,10 @@ def made(parts):
     for topic, records, markers, gap in parts:
         start = at[topic]
         if gap:
-            piece = Piece(topic, [], start + 5, (start, start + 5))
+            piece = Piece(topic, [], start + 5, (start, start + 5), 0)
         else:
             found = [Rec(start + i, topic=topic) for i in range(records)]
-            piece = Piece(topic, found, start + records + markers, None)
+            piece = Piece(topic, found, start + records + markers, None, weight(found))
         at[topic] = piece.after
         all_pieces.append(piece)
         step.add(piece)

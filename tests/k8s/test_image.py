@@ -13,6 +13,7 @@ import yaml
 from packaging.utils import canonicalize_name
 
 import replayer
+from benchmarks import allocator
 from replayer.native.build import OPTIONS
 from replayer.native.sources import DIRECTORY, LIBRARY
 
@@ -62,6 +63,14 @@ def test_every_install_is_hashed_or_our_own_wheel(instructions):
     for step in installs:
         assert "--no-deps" in step
         assert "--require-hashes" in step or step.split()[-1] == "/wheels/*.whl"
+
+
+def test_it_allocates_with_what_it_installs(instructions):
+    (installed,) = [arguments for name, arguments in instructions if name == "RUN" and "apt-get install" in arguments]
+    assert "libjemalloc2" in installed.split()
+    said = dict(word.split("=", 1) for name, arguments in instructions if name == "ENV" for word in arguments.split())
+    assert said["LD_PRELOAD"] == "libjemalloc.so.2"  # by its name: the loader knows where, on every processor
+    assert said["MALLOC_CONF"] == allocator.CONFIGURATION
 
 
 def test_the_native_fold_is_built_as_a_checkout_builds_it(instructions):

@@ -8,6 +8,7 @@ from functools import cache
 
 import orjson
 
+from replayer.core.fetched import fetched
 from replayer.core.outcome import Folded, Folding, Record, Rows
 from replayer.core.timeline import TimelineFold
 from replayer.native.fold import NativeFold
@@ -55,7 +56,7 @@ class Both:
         """Python's answer; fails where the native fold's is another."""
         kept = dict(rows)
         expected = self._python.fold(rows, records, partition, now_ms)
-        found = self._native.fold(rows, records, partition, now_ms)
+        found = self._native.fold(rows, list(map(fetched, records)), partition, now_ms)  # as they come from the log
         assert rows == kept
         self.all += len(records)
         assert same(expected) == same(found)

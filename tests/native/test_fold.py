@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from benchmarks.workload import workload
 from replayer.core import capped
+from replayer.core.fetched import Fetched, fetched
 from replayer.core.outcome import Folded
 from replayer.core.rows import MAX_INLINE
 from replayer.core.sizes import topic
@@ -29,7 +30,6 @@ from tests.core.timelines import (
     at,
     deliveries,
     document,
-    encoded,
     fold,
     materialised,
     one_topic,
@@ -253,9 +253,25 @@ def test_a_library_that_breaks_down_is_not_the_step_s_end() -> None:
             assert native.fold(MemoryRows(), records, 0, 0) == fold(MemoryRows(), records)
 
 
+@pytest.mark.parametrize("first", [False, True])
+def test_records_of_any_kind_are_folded(first: bool) -> None:
+    """Those that were not fetched are made into such; where both kinds stand side by side, Python folds if it must."""
+    records: list[Any] = keyed(one_topic(*(document("policy.evaluated", event_id=f"e{n}") for n in range(9))))
+    native = NativeFold(partition_of=lambda _: 0, max_record_bytes=LIMIT, library=library())
+    expected = fold(MemoryRows(), records)
+    assert native.fold(MemoryRows(), records, 0, 0) == expected
+    mixed = [fetched(one) if (n == 0) is first else one for n, one in enumerate(records)]
+    assert native.fold(MemoryRows(), mixed, 0, 0) == expected
+
+
+def test_a_fetched_record_is_what_it_was_made_of() -> None:
+    record = Log("t", 7, b"v", partition=3, key=None, timestamp=5, headers=(("a", b"1"), ("b", None)))
+    assert fetched(record) == Fetched("t", 3, 7, 5, 0, None, b"v", None, -1, 1, (("a", b"1"), ("b", None)))
+
+
 def test_what_the_library_is_handed_is_checked() -> None:
     """Pieces that are no pieces, values that were not asked for: it says no, and goes on saying no with that step."""
-    record = ("t", 0, 0, 0, encoded(document("policy.evaluated")))
+    (record,) = map(fetched, keyed(one_topic(document("policy.evaluated"))))
     piece = msgspec.msgpack.encode([(b"w", True, [record])])
     for odd in (b"", b"\xff", piece[:-1], piece + b"\0", msgspec.msgpack.encode([(b"w", False, []), (b"v", True, [])])):
         with library().step() as step:

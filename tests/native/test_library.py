@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from replayer.core.decisions import Decision, Feedback
+from replayer.core.fetched import fetched
 from replayer.core.head import Head
 from replayer.core.rows import Sighting
 from replayer.flows import tables
@@ -55,7 +56,7 @@ def test_a_panic_leaves_the_step_to_python(panicking: tuple[Path, Path], capfd: 
     records = keyed(one_topic(*(document("policy.evaluated", event_id=f"{n}-panic-now") for n in range(5))))
     assert native.fold(MemoryRows(), records, 0, 0) == fold(MemoryRows(), records)
     assert native.fold(MemoryRows(), calm, 0, 0) == fold(MemoryRows(), calm)
-    piece = msgspec.msgpack.encode([(b"w", True, [("t", 0, 0, 0, records[0].value)])])
+    piece = msgspec.msgpack.encode([(b"w", True, [fetched(records[0])])])
     with other.step() as step, pytest.raises(NotDone):
         step.parse(piece)
     assert capfd.readouterr().err == ""  # a panic's words may be a record's

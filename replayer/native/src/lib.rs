@@ -6,6 +6,7 @@
 mod capped;
 mod decision;
 mod event;
+mod fetched;
 mod group;
 mod head;
 mod msgpack;
@@ -26,10 +27,11 @@ use std::sync::Arc;
 use step::Step;
 
 /// This library's own sources, in the order of their names: whether it is that of the files beside it.
-const SOURCES: [(&str, &[u8]); 17] = [
+const SOURCES: [(&str, &[u8]); 18] = [
     ("capped.rs", include_bytes!("capped.rs")),
     ("decision.rs", include_bytes!("decision.rs")),
     ("event.rs", include_bytes!("event.rs")),
+    ("fetched.rs", include_bytes!("fetched.rs")),
     ("group.rs", include_bytes!("group.rs")),
     ("head.rs", include_bytes!("head.rs")),
     ("lib.rs", include_bytes!("lib.rs")),

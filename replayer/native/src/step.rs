@@ -4,6 +4,7 @@
 
 use crate::capped::Topics;
 use crate::event::{self, Stack};
+use crate::fetched::Fetched;
 use crate::group::{Group, Parsed};
 use crate::msgpack::{self, Reader};
 use crate::out::{Out, Pairs, Totals, HEAD_BYTES};
@@ -68,7 +69,7 @@ impl Step {
         }
     }
 
-    /// `input`: [[key, whether the group ends, [[topic, partition, offset, timestamp, value], ...]], ...].
+    /// `input`: [[key, whether the group ends, [record, ...]], ...], records as replayer/core/fetched.py has them.
     /// None: that it is not.
     pub fn parse(&mut self, input: &[u8]) -> Option<()> {
         self.of_group.clear();
@@ -106,17 +107,10 @@ impl Step {
         let before = (self.want_heads.len(), self.wants.len(), self.made.len());
         let lengths = [(self.heads.data.len(), self.heads.count), (self.keys.data.len(), self.keys.count)];
         for _ in 0..reader.array()? {
-            reader.array_of(5)?;
-            let topic = reader.text()?;
-            let (partition, offset, timestamp) = (reader.integer(), reader.integer(), reader.integer());
-            let value = if reader.nil() { None } else { Some(reader.bytes()?) };
-            let end = reader.at();
-            if self.groups[number].failed {
-                continue;
+            let record = Fetched::read(reader)?;
+            if !self.groups[number].failed {
+                self.groups[number].failed = self.parse_record(number, &record).is_none();
             }
-            let place = (partition?, offset?, timestamp?);
-            let understood = value.and_then(|value| self.parse_record(number, topic, place, value, end));
-            self.groups[number].failed = understood.is_none();
         }
         if self.groups[number].failed {
             self.events.truncate(first);
@@ -132,14 +126,8 @@ impl Step {
         Some(())
     }
 
-    fn parse_record(
-        &mut self,
-        number: usize,
-        topic: &[u8],
-        (partition, offset, timestamp): (i64, i64, i64),
-        raw: &[u8],
-        end: usize,
-    ) -> Option<()> {
+    fn parse_record(&mut self, number: usize, record: &Fetched) -> Option<()> {
+        let raw = record.value?;
         let event = event::read(&self.schema, raw, &mut self.made, &mut self.stack)?;
         let fields = Fields { raw, made: &self.made, used: &event.used };
         let content_hash = sha256::digest(event.content.of(raw, &self.made));
@@ -164,17 +152,17 @@ impl Step {
         }
         self.keys.count += u32::from(asked) + u32::from(asked_too);
         self.events.push(Parsed {
-            raw: end - raw.len()..end,
+            raw: record.end - raw.len()..record.end,
             kind: event.kind,
             shown: event.shown,
             used: event.used,
             variant: content_hash[..VARIANT_BYTES].try_into().ok()?,
             hash,
             us: fields.occurred_us()?,
-            topic: self.topics.number(topic)?,
-            partition,
-            offset,
-            timestamp,
+            topic: self.topics.number(record.topic)?,
+            partition: record.partition,
+            offset: record.offset,
+            timestamp: record.timestamp,
             identity,
             decision,
         });
