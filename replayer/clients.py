@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from aiokafka.errors import KafkaError
+from aiokafka import conn
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.producer import sender
 
 _GRACE_S = 2.0
@@ -16,13 +17,35 @@ _GRACE_S = 2.0
 _BETWEEN_TRANSACTIONS_S = 0.002
 
 
+#: uvloop's words, in a bare RuntimeError, for a transport that has just been closed.
+_TRANSPORT_IS_CLOSED = "the handler is closed"
+
+
+class Connection(conn.AIOKafkaConnection):  # type: ignore[misc] # aiokafka has no types
+    """aiokafka's, on any loop: whoever writes to a broker that is gone hears so, and in a KafkaError.
+
+    A broker killed while a connection is made or before its end is noticed: asyncio drops what is written then, uvloop
+    raises what nobody takes for a lost connection, and a lane that was about to begin anew ended its worker.
+    """
+
+    def send(self, request: Any, expect_response: bool = True) -> Any:
+        try:
+            return super().send(request, expect_response)
+        except RuntimeError as exc:
+            if _TRANSPORT_IS_CLOSED not in str(exc):
+                raise
+            self.close(reason=conn.CloseReason.CONNECTION_BROKEN)
+            raise KafkaConnectionError(f"Connection at {self.host}:{self.port} is closed") from exc
+
+
 async def start(client: Any, close: Callable[[], Awaitable[None]]) -> None:
-    """Start the client; where that fails or is cancelled, nothing of it stays open.
+    """Start the client, its connections ours; where that fails or is cancelled, nothing of it stays open.
 
     A start that is cut off forgets the connection it was making, and nobody can close that any more: a cancellation
     lets it end first, within a grace. Raises what `start` raises.
     """
     sender.BACKOFF_OVERRIDE = _BETWEEN_TRANSACTIONS_S
+    conn.AIOKafkaConnection = Connection
     starting = asyncio.ensure_future(client.start())
     try:
         await asyncio.shield(starting)

@@ -8,10 +8,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from aiokafka import TopicPartition
+import uvloop
+from aiokafka import TopicPartition, conn
 from aiokafka.conn import AIOKafkaConnection
-from aiokafka.errors import ConcurrentTransactions
+from aiokafka.errors import ConcurrentTransactions, KafkaConnectionError
 from aiokafka.producer.sender import AddPartitionsToTxnHandler
+from aiokafka.protocol.metadata import MetadataRequest
 
 from replayer import clients
 from replayer.engine.config import EngineConfig
@@ -121,3 +123,34 @@ async def test_a_transaction_begun_too_early_is_begun_again_soon() -> None:
     handler = AddPartitionsToTxnHandler(SimpleNamespace(_txn_manager=transaction, _retry_backoff=0.1), [])
     concurrent = SimpleNamespace(errors=[("changelog", [(0, ConcurrentTransactions.errno)])])
     assert 0 < handler.handle_response(concurrent) <= 0.005
+
+
+def test_a_connection_that_was_lost_a_moment_ago_is_a_kafka_error(broker):
+    """On uvloop, where a write to it raises a bare RuntimeError until the reader has noticed."""
+    host, _, port = broker.partition(":")
+    moments = 8
+
+    async def lost(kind, turns):
+        connection = kind(host, int(port))
+        await connection.connect()
+        try:
+            connection._writer.transport.abort()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            with pytest.raises((KafkaConnectionError, RuntimeError)) as raised:
+                await connection.send(MetadataRequest([]))
+            return raised.type
+        finally:
+            connection.close()
+
+    async def all_of_them(kind):
+        return [await lost(kind, turns) for turns in range(moments)]
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert RuntimeError in runner.run(all_of_them(AIOKafkaConnection)), "this module's Connection can go"
+        assert runner.run(all_of_them(clients.Connection)) == [KafkaConnectionError] * moments
+
+
+async def test_what_is_started_connects_so(broker):
+    async with LogAdmin([broker]):
+        assert conn.AIOKafkaConnection is clients.Connection
