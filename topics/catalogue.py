@@ -83,6 +83,11 @@ DEAD_LETTERS = Topic(
 # Whoever reads it has folded it within seconds; a week is for a worker that was away.
 TEMPLATE_USAGE = Topic("template-usage", "shelf of the index", "usage", _INTERNAL, retention_ms=7 * DAY_MS)
 
+# Of deployments that declare foreign topics only. Made of records that stay where they are; folded within seconds.
+REKEYED_EVENTS = Topic(
+    "rekeyed-events", "workflow_id", "event, where it came from in a header", _RESTRICTED, retention_ms=7 * DAY_MS
+)
+
 REPLAY_COMMANDS = Topic("replay-commands", "replay_id", "command", _INTERNAL, retention_ms=90 * DAY_MS)
 REPLAY_PROGRESS = Topic("replay-progress", "replay_id", "progress", _INTERNAL, retention_ms=90 * DAY_MS)
 REPLAY_RESULTS = Topic(

@@ -53,10 +53,9 @@ def read(raw: bytes | None, *, limits: Limits = DEFAULT, headers: Headers = ()) 
     Canonical: known fields in the models' order, null and empty left out, instants in UTC. Of a future event, whose
     fields we do not know, it is the whole JSON with its keys sorted.
     """
-    if raw is None:
-        return Undecodable(deadletter.UNDECODABLE, "NullValue", "the record has no value")
-    if len(raw) > limits.max_record_bytes:
-        return Undecodable(deadletter.OVERSIZED, "RecordTooLarge", f"more than {limits.max_record_bytes} bytes")
+    if (unread := _unread(raw, limits)) is not None:
+        return unread
+    assert raw is not None
     try:
         found: Event = _decode_any(raw)
         sound = found.hexadecimal()
@@ -81,6 +80,23 @@ def read(raw: bytes | None, *, limits: Limits = DEFAULT, headers: Headers = ()) 
     if canonical:
         content = raw  # one copy less to be kept
     return _traced(found, content, headers) if headers else (found, content)
+
+
+def document(raw: bytes | None, *, limits: Limits = DEFAULT) -> object | Undecodable:
+    """The JSON in a record's value, whatever it means, or why there is none within the bounds. Never raises."""
+    if (refused := _unread(raw, limits)) is not None:
+        return refused
+    assert raw is not None
+    return _refused(raw, limits) or orjson.loads(raw)
+
+
+def _unread(raw: bytes | None, limits: Limits) -> Undecodable | None:
+    """What need not be looked into."""
+    if raw is None:
+        return Undecodable(deadletter.UNDECODABLE, "NullValue", "the record has no value")
+    if len(raw) > limits.max_record_bytes:
+        return Undecodable(deadletter.OVERSIZED, "RecordTooLarge", f"more than {limits.max_record_bytes} bytes")
+    return None
 
 
 def _refused(raw: bytes, limits: Limits) -> Undecodable | None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 UNDECODABLE = "undecodable"  # not JSON in UTF-8 within the bounds
 INVALID = "invalid"  # JSON, but not an event
+UNMAPPED = "unmapped"  # of a foreign topic, and its rules make no event of it
 OVERSIZED = "oversized"  # above the record limit: the value stays in its topic, a pointer says where
 MISROUTED = "misrouted"  # in a partition its workflow does not belong to
 POISON = "poison"  # an event, but folding it raised
 
-REASONS = (UNDECODABLE, INVALID, OVERSIZED, MISROUTED, POISON)
+REASONS = (UNDECODABLE, INVALID, UNMAPPED, OVERSIZED, MISROUTED, POISON)
 
 PREFIX = "replayer-"
 ORIGINAL_PREFIX = "original-"

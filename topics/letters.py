@@ -32,7 +32,9 @@ class DeadLetterHeaders(Model):
         Field(alias=deadletter.ID, description="the same for the same source position, however often it is folded"),
     ]
     reason: Annotated[
-        Literal["undecodable", "invalid", "oversized", "misrouted", "poison"], PUBLIC, Field(alias=deadletter.REASON)
+        Literal["undecodable", "invalid", "unmapped", "oversized", "misrouted", "poison"],
+        PUBLIC,
+        Field(alias=deadletter.REASON),
     ]
     error_class: Annotated[str, PUBLIC, Field(alias=deadletter.ERROR_CLASS)]
     detail: Annotated[

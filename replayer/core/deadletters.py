@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+from replayer.core.origin import Origin, origin_of
 from replayer.core.outcome import Record, Send
 from topics import deadletter
 from topics.catalogue import DEAD_LETTERS
@@ -15,9 +16,9 @@ MAX_KEY_BYTES = 16 * 1024
 def dead_letter(record: Record, reason: str, error_class: str, detail: str, max_bytes: int, now_ms: int) -> Send:
     """The dead letter of a record: the same id for the same source position, however often it is folded.
 
-    The original value (null stays null), key and headers are kept. What is too large to carry stays in its topic, with
-    a pointer to it: a value above `max_bytes`, a key above 16 KiB, headers above 32 KiB. `detail` must not quote the
-    record.
+    That is the position a record came from, where it was keyed anew. The original value (null stays null), key and
+    headers are kept. What is too large to carry stays in its topic, with a pointer to it: a value above `max_bytes`, a
+    key above 16 KiB, headers above 32 KiB. `detail` must not quote the record.
     """
     value, key = record.value, record.key
     kept, size = [], 0
@@ -28,20 +29,21 @@ def dead_letter(record: Record, reason: str, error_class: str, detail: str, max_
     key_too_large = key is not None and len(key) > MAX_KEY_BYTES
     dropped = len(kept) if size > MAX_HEADER_BYTES else 0
 
+    at = origin_of(record)
     context = {
-        deadletter.ID: _identity(record),
+        deadletter.ID: _identity(at),
         deadletter.REASON: reason,
         deadletter.ERROR_CLASS: error_class,
         deadletter.DETAIL: detail,
-        deadletter.TOPIC: record.topic,
-        deadletter.PARTITION: str(record.partition),
-        deadletter.OFFSET: str(record.offset),
-        deadletter.TIMESTAMP: str(record.timestamp),
+        deadletter.TOPIC: at.topic,
+        deadletter.PARTITION: str(at.partition),
+        deadletter.OFFSET: str(at.offset),
+        deadletter.TIMESTAMP: str(at.timestamp_ms),
         deadletter.FAILED_AT: str(now_ms),
         deadletter.SIZE: str(len(value or b"")),
     }
     if too_large or key_too_large or dropped:
-        context[deadletter.POINTER] = f"{record.topic}/{record.partition}/{record.offset}"
+        context[deadletter.POINTER] = f"{at.topic}/{at.partition}/{at.offset}"
     if dropped:
         context[deadletter.HEADERS_DROPPED] = str(dropped)
     return Send(
@@ -56,6 +58,6 @@ def _taken(name: str) -> bool:
     return name.startswith((deadletter.PREFIX, deadletter.ORIGINAL_PREFIX))
 
 
-def _identity(record: Record) -> str:
-    position = f"{record.topic}\x00{record.partition}\x00{record.offset}\x00{record.timestamp}"
+def _identity(at: Origin) -> str:
+    position = f"{at.topic}\x00{at.partition}\x00{at.offset}\x00{at.timestamp_ms}"
     return hashlib.sha256(position.encode()).hexdigest()[:32]
