@@ -11,7 +11,7 @@ import structlog
 from replayer import logs
 from replayer.core.errors import ReplayerError
 from replayer.core.outcome import Rows
-from replayer.deployment import delete_retention_ms, together, topics
+from replayer.deployment import delete_retention_ms, foreign, together, topics
 from replayer.engine.config import EngineConfig
 from replayer.engine.engine import Engine
 from replayer.engine.run import run
@@ -39,10 +39,21 @@ def create_worker(settings: Settings, metrics: Metrics) -> Engine:
         _config(settings, metrics, settings.app_id, settings.instance_dir),
         [
             tables.timelines(
-                settings.partitions, partition_of, settings.max_record_bytes, settings.fold, settings.index
+                settings.partitions,
+                partition_of,
+                settings.max_record_bytes,
+                settings.fold,
+                settings.index,
+                rekeyed=bool(settings.foreign_topics),
             ),
             tables.templates(settings.partitions, partition_of, settings.max_record_bytes),
             tables.replays(settings.partitions, partition_of, settings.max_record_bytes),
+            *(
+                tables.relay(
+                    told.topic, told.partitions, [kind.rules() for kind in told.events], settings.max_record_bytes
+                )
+                for told in settings.foreign_topics
+            ),
         ],
         metrics,
     )
@@ -132,7 +143,7 @@ async def _cluster_is_fit(settings: Settings) -> None:
     """Wait for a broker; refuse topics that are missing or do not fit. Raises CannotStart."""
     await connection.await_broker(settings)
     async with LogAdmin(settings.brokers, connection.client_arguments(settings)) as admin:
-        problems = await admin.check(topics(settings), together(settings))
+        problems = await admin.check(topics(settings), together(settings), foreign(settings))
     if problems:
         raise CannotStart(" ".join(problems))
 

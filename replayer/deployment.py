@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from replayer.flows.tables import INVESTIGATIONS, REPLAYS, TEMPLATES, TIMELINES
+from replayer.flows.tables import INVESTIGATIONS, RELAY, REPLAYS, TEMPLATES, TIMELINES
+from replayer.kafka.conformity import Foreign
 from replayer.settings import Settings
 from topics import catalogue
 from topics.catalogue import Topic
@@ -16,12 +17,17 @@ def delete_retention_ms(settings: Settings) -> int:
 
 def topics(settings: Settings) -> tuple[Topic, ...]:
     """Every topic `replayer topics create` makes and a worker checks at start."""
-    shared = catalogue.with_partitions(catalogue.TOPICS, settings.partitions)
+    rekeyed = (catalogue.REKEYED_EVENTS,) if settings.foreign_topics else ()
+    shared = catalogue.with_partitions((*catalogue.TOPICS, *rekeyed), settings.partitions)
     changelogs = (
         catalogue.changelog(settings.app_id, TIMELINES, settings.partitions),
         catalogue.changelog(settings.app_id, TEMPLATES, settings.partitions),
         catalogue.changelog(settings.app_id, REPLAYS, settings.partitions),
         catalogue.changelog(settings.investigator_app_id, INVESTIGATIONS, settings.partitions),
+        *(
+            catalogue.changelog(settings.app_id, RELAY + foreign.topic, foreign.partitions)
+            for foreign in settings.foreign_topics
+        ),
     )
     kept = delete_retention_ms(settings)
     return (
@@ -32,4 +38,19 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
 
 def together(settings: Settings) -> list[str]:
     """Names of the topics that must have one number of partitions: sources, replays and the changelogs of both."""
-    return [topic.name for topic in topics(settings) if topic.name != catalogue.DEAD_LETTERS.name]
+    apart = {catalogue.DEAD_LETTERS.name, *relays(settings).values()}
+    return [topic.name for topic in topics(settings) if topic.name not in apart]
+
+
+def relays(settings: Settings) -> dict[str, str]:
+    """Each foreign topic, which is somebody else's, and the changelog of its positions."""
+    return {
+        foreign.topic: catalogue.changelog(settings.app_id, RELAY + foreign.topic).name
+        for foreign in settings.foreign_topics
+    }
+
+
+def foreign(settings: Settings) -> list[Foreign]:
+    """What the cluster must have of foreign topics."""
+    changelogs = relays(settings)
+    return [Foreign(told.topic, told.partitions, changelogs[told.topic]) for told in settings.foreign_topics]

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from replayer.settings import Settings, SettingsError, explain, load, unknown, variable
+from topics.mapping import REQUIRED
 
 HASH = hashlib.sha256(b"let me in").hexdigest()
 TOKENS = json.dumps([{"name": "ann", "role": "reader", "sha256": HASH}])
@@ -96,6 +97,12 @@ def test_an_unset_broker_is_an_error_only_where_it_is_needed():
         ("tokens", "not json"),
         ("tokens", '[{"name": "ann", "role": "king", "sha256": "00"}]'),
         ("tokens_file", "/does/not/exist"),
+        ("foreign_topics", "not json"),
+        ("foreign_topics", '[{"topic": "calls"}]'),
+        ("foreign_topics", '[{"topic": "..", "partitions": 3}]'),
+        ("foreign_topics", '[{"topic": "tool-events", "partitions": 3}]'),
+        ("foreign_topics", '[{"topic": "calls", "partitions": 3}, {"topic": "calls", "partitions": 3}]'),
+        ("foreign_topics", '[{"topic": "calls", "partitions": 3, "events": [{"fields": {"event_id": "id"}}]}]'),
         ("app_id", "with space"),
         ("web_url", "worker-0:6066"),
         ("session_timeout_s", "NaN"),
@@ -106,6 +113,26 @@ def test_a_wrong_value_names_its_variable(monkeypatch, name, value):
     with pytest.raises(SettingsError) as refused:
         load()
     assert all(problem.startswith(variable(name)) for problem in refused.value.problems)
+
+
+def test_a_mapping_that_cannot_work_names_its_rule_and_what_to_do(monkeypatch, tmp_path):
+    file = tmp_path / "replayer.toml"
+    monkeypatch.setenv("REPLAYER_CONFIG", str(file))
+    topic = '[[foreign_topics]]\ntopic = "calls"\npartitions = 3\n[[foreign_topics.events]]\n'
+    rules = {name: "id" for name in REQUIRED} | {"event_type": "'tool.call_completed'", "data.call_id": "id"}
+    for more, said in (
+        ({"data.tool": "id"}, "data.tool: ToolCallCompleted has no such field; known are call_id, tool_name"),
+        ({}, "data.tool_name: tool.call_completed says it, so there must be a rule for it"),
+        ({"data.tool_name": "id["}, "data.tool_name: 'id[' is not JMESPath"),
+    ):
+        fields = "".join(f'"{name}" = "{rule}"\n' for name, rule in {**rules, **more}.items())
+        file.write_text(f"{topic}[foreign_topics.events.fields]\n{fields}")
+        with pytest.raises(SettingsError) as refused:
+            load()
+        (problem,) = refused.value.problems
+        assert problem.startswith(f"REPLAYER_FOREIGN_TOPICS[0][events][0]: {said}"), problem
+    file.write_text(f"{topic}[foreign_topics.events.fields]\n{fields.replace('id[', 'id')}")
+    assert row(load(), "foreign_topics").value == "calls (3 partitions, 1 mappings)"
 
 
 def test_every_problem_is_told_at_once(monkeypatch):

@@ -100,6 +100,9 @@ REPLAY_RESULTS = Topic(
 )
 REPLAYS: tuple[Topic, ...] = (REPLAY_COMMANDS, REPLAY_PROGRESS, REPLAY_RESULTS)
 
+#: Names that Kafka takes, with room for those of a changelog around them.
+TOPIC_NAME = r"^[a-zA-Z0-9_-][a-zA-Z0-9._-]{0,99}$"
+
 CO_PARTITIONED: tuple[Topic, ...] = (*SOURCES, TEMPLATE_USAGE, *REPLAYS)
 TOPICS: tuple[Topic, ...] = (*SOURCES, DEAD_LETTERS, TEMPLATE_USAGE, *REPLAYS)
 """All topics the product owns, changelogs apart: those depend on the application's id (`changelog`)."""

@@ -71,10 +71,10 @@ async def _create(settings: Settings, topics: Sequence[Topic]) -> list[str]:
 
 
 async def _check(settings: Settings, topics: Sequence[Topic]) -> list[str]:
-    from replayer.deployment import together
+    from replayer.deployment import foreign, together
     from replayer.kafka.admin import LogAdmin
     from replayer.kafka.connection import check_broker, client_arguments
 
     await check_broker(settings)
     async with LogAdmin(settings.brokers, client_arguments(settings)) as admin:
-        return await admin.check(topics, together(settings))
+        return await admin.check(topics, together(settings), foreign(settings))

@@ -1,11 +1,15 @@
-"""Where a record that was keyed anew came from: a header of the re-keyed topic, and of no other."""
+"""Where a record that was keyed anew came from: a header of the re-keyed topic, of no other; a row of the timeline."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from replayer.core.outcome import Record
+import msgspec
+
+from replayer.core.outcome import Folding, Record, Rows
+from replayer.core.rows import EVENT, FORMAT_BYTE, EventRow, decode_event, decoded, event_key, origin_key, prefix_of
 from topics.catalogue import REKEYED_EVENTS
 
 _HEADER = "replayer-origin"
@@ -39,3 +43,44 @@ def _read(value: bytes | None) -> Origin | None:
         return None
     partition, offset, timestamp_ms = map(int, numbers)
     return Origin(topic, partition, offset, timestamp_ms)
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(tuple[str, int, int, int]).decode
+
+
+class Originated:
+    """A fold of timelines that keeps beside each event where its record came from. All else is as `fold` has it."""
+
+    def __init__(self, fold: Callable[[Rows, Sequence[Record], int, int], Folding]) -> None:
+        self._fold = fold
+
+    def folding(self, rows: Rows, records: Sequence[Record], partition: int, now_ms: int) -> Folding:
+        folded = yield from self._fold(rows, records, partition, now_ms)
+        came = {record.offset: origin_of(record) for record in records if record.topic == REKEYED_EVENTS.name}
+        if came:
+            events = [
+                (key, decode_event(prefix_of(key), key, value))
+                for key, value in folded.rows
+                if value is not None and key[:1] == EVENT
+            ]
+            folded.rows.extend(
+                (origin_key(key), FORMAT_BYTE + _encode(came[row.offset]))
+                for key, row in events
+                if row.topic == REKEYED_EVENTS.name
+            )
+        return folded
+
+
+def origins(rows: Rows, prefix: bytes, events: Sequence[EventRow]) -> list[Origin]:
+    """Where the records of these events of a workflow were first. Raises UnknownRowFormat, DamagedRow."""
+    anew = [row for row in events if row.topic == REKEYED_EVENTS.name]
+    keys = [origin_key(event_key(prefix, row.occurred_us, row.event_id, row.variant)) for row in anew]
+    found = dict(zip(map(id, anew), rows.get_many(keys), strict=True))
+    return [_first(row, found.get(id(row))) for row in events]
+
+
+def _first(row: EventRow, kept: bytes | None) -> Origin:
+    if kept is None:
+        return Origin(row.topic, row.partition, row.offset, row.commit_us // 1000)
+    return Origin(*decoded("origin", kept, _decode))

@@ -18,6 +18,7 @@ from replayer.core import decisions as decision_rules
 from replayer.core import head as head_rules
 from replayer.core.decisions import decode_decision
 from replayer.core.head import Head, decode_head
+from replayer.core.origin import Origin, origins
 from replayer.core.outcome import Rows
 from replayer.core.page import Page, Position, checked
 from replayer.core.rows import (
@@ -146,7 +147,8 @@ def _items(rows: Rows, tenant_id: str, workflow_id: str, chosen: list[_Said]) ->
     prefix, head = workflow_prefix(tenant_id, workflow_id), workflow(rows, tenant_id, workflow_id)
     conflicts = _conflicting(rows, prefix, chosen) if head is not None and head.conflicts else frozenset()
     parents = _parents(rows, prefix, chosen)
-    return [_item(row, said, conflicts, parents) for row, said in chosen]
+    came = origins(rows, prefix, [row for row, _ in chosen])
+    return [_item(row, said, at, conflicts, parents) for (row, said), at in zip(chosen, came, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +255,9 @@ _OPTIONAL = (
 )  # fmt: skip
 
 
-def _item(row: EventRow, said: dict[str, Any], conflicts: frozenset[str], parents: dict[str, int]) -> dict[str, Any]:
+def _item(
+    row: EventRow, said: dict[str, Any], at: Origin, conflicts: frozenset[str], parents: dict[str, int]
+) -> dict[str, Any]:
     """An event as it is served: the envelope's fields, where it stands in the log, its projected data, its marks."""
     parent_us = parents.get(said.get("parent_event_id", ""))
     return {
@@ -269,7 +273,7 @@ def _item(row: EventRow, said: dict[str, Any], conflicts: frozenset[str], parent
         "agent_id": said["agent_id"],
         **{name: said.get(name) for name in _OPTIONAL},
         "variant": row.variant.hex(),
-        "position": {"topic": row.topic, "partition": row.partition, "offset": row.offset, "index": row.index},
+        "position": {"topic": at.topic, "partition": at.partition, "offset": at.offset, "index": row.index},
         "data": said.get("data"),
         "marks": {
             "conflict": row.event_id in conflicts,

@@ -6,6 +6,7 @@
 | `e` tenant NUL workflow NUL occurred(8) event_id NUL variant(8) | position, commit time, projection of the event |
 | `i` tenant NUL workflow NUL event_id | the variants of this event id, and where each was first seen |
 | `i` tenant NUL workflow NUL event_id NUL variant(8) | one variant, when there are more than MAX_INLINE of them |
+| `o` as of `e` | where the event's record was before it was keyed anew (`core.origin`) |
 | `d` tenant NUL workflow NUL decision | decision (`core.decisions`); the workflow's own has the empty name |
 
 An event row that is the FIRST of its event id implies the identity row with that one sighting (`implied`): it is in the
@@ -25,7 +26,7 @@ import msgspec
 
 from replayer.core.errors import DamagedRow, UnknownRowFormat
 
-HEAD, EVENT, IDENTITY, DECISION = b"h", b"e", b"i", b"d"
+HEAD, EVENT, IDENTITY, DECISION, ORIGIN = b"h", b"e", b"i", b"d", b"o"
 FORMAT = 1
 FORMAT_BYTE = bytes([FORMAT])
 EVENT_FORMATS = (1, 2)  # since 2 an event row may imply its identity row, which an older release would miss
@@ -80,6 +81,11 @@ def identity_key(prefix: bytes, event_id: str) -> bytes:
 
 def event_key(prefix: bytes, occurred_us: int, event_id: str, variant: bytes) -> bytes:
     return EVENT + prefix + time(occurred_us) + event_id.encode() + NUL + variant
+
+
+def origin_key(event: bytes) -> bytes:
+    """Of an event row's key."""
+    return ORIGIN + event[1:]
 
 
 def event_start(prefix: bytes, occurred_us: int) -> bytes:

@@ -28,6 +28,8 @@ class TableSpec:
     All topics of `sources` and the changelog have `partitions` partitions; a row lives in the partition of its source.
     `buries`: whether what the fold cannot take becomes dead letters. False where another app folds the same topics and
     does it: once is enough.
+    `relays`: it keeps no rows but its positions; what it reads is sent on under another key. Its topic is somebody
+    else's, and so is the number of its partitions.
     `implied` makes a fold's `Folded.implied` anew of the rows a changelog brings; None where there never are any.
     `after_commit(partition)` is called on the event loop after every durable batch and after an assignment.
     """
@@ -40,6 +42,7 @@ class TableSpec:
     after_commit: Callable[[int], None] | None = None
     buries: bool = True
     implied: Implied | None = None
+    relays: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,11 @@ def added(
             found = count(topic)
             if found is None or found == spec.partitions:
                 continue
+            if spec.relays:
+                return (
+                    f"Topic {topic} has {found} partitions, and REPLAYER_FOREIGN_TOPICS says {spec.partitions}: say "
+                    f"{found}, and start again; `replayer topics check` says what else it takes."
+                )
             kept = f"Copy its records, by key, into a topic made anew with {spec.partitions}; then"
             return (
                 f"Topic {topic} has {found} partitions, and the topics it is read together with have {spec.partitions}:"

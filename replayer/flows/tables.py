@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal
 
@@ -11,7 +11,9 @@ import structlog
 from replayer.core.deadletters import dead_letter
 from replayer.core.index import IndexFold
 from replayer.core.indexing import Indexed
+from replayer.core.origin import Originated
 from replayer.core.outcome import Record, Send
+from replayer.core.relay import RelayFold
 from replayer.core.replays import ReplaysFold
 from replayer.core.rows import implied
 from replayer.core.timeline import TimelineFold
@@ -19,6 +21,7 @@ from replayer.engine.config import Fold, TableSpec
 from replayer.native.fold import NativeFold
 from replayer.native.library import NoLibrary, UnusableLibrary
 from topics import catalogue, deadletter
+from topics.mapping import Rules
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +29,7 @@ TIMELINES = "timelines"
 REPLAYS = "replays"
 INVESTIGATIONS = "investigations"
 TEMPLATES = "templates"
+RELAY = "relay-"  # and the foreign topic's name
 
 _REPLAY_TOPICS = (catalogue.REPLAY_COMMANDS.name, catalogue.REPLAY_PROGRESS.name)
 
@@ -36,16 +40,20 @@ def timelines(
     max_record_bytes: int,
     fold: Literal["auto", "python"] = "auto",
     index: bool = False,
+    rekeyed: bool = False,
 ) -> TableSpec:
-    """The worker's main table: every event family, co-partitioned by workflow ID.
+    """The worker's main table: every event family, co-partitioned by workflow ID, and `rekeyed` what was made so.
 
     `fold` auto: native where its library can be used. The log says which it is, and why not the other. `index`: whether
     its steps tell the index what was used.
     """
     folding = _timeline_fold(lambda key: partition_of(key, partitions), max_record_bytes, fold)
+    sources = catalogue.SOURCES
+    if rekeyed:
+        sources, folding = (*sources, catalogue.REKEYED_EVENTS), Originated(folding).folding
     return TableSpec(
         TIMELINES,
-        tuple(topic.name for topic in catalogue.SOURCES),
+        tuple(topic.name for topic in sources),
         partitions,
         Indexed(folding).folding if index else folding,
         partial(_poison, max_record_bytes),
@@ -63,6 +71,18 @@ def templates(partitions: int, partition_of: Callable[[bytes, int], int], max_re
             partition_of=lambda shelf: partition_of(shelf, partitions), max_record_bytes=max_record_bytes
         ).folding,
         partial(_poison, max_record_bytes),
+    )
+
+
+def relay(topic: str, partitions: int, rules: Sequence[Rules], max_record_bytes: int) -> TableSpec:
+    """A foreign topic, sent on to `rekeyed-events`."""
+    return TableSpec(
+        RELAY + topic,
+        (topic,),
+        partitions,
+        RelayFold(rules, max_record_bytes=max_record_bytes).folding,
+        partial(_poison, max_record_bytes),
+        relays=True,
     )
 
 

@@ -20,6 +20,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.admin import DeleteGroupsRequest
 
 from replayer.kafka import conformity
+from replayer.kafka.conformity import Foreign
 from replayer.kafka.errors import TopicError
 from replayer.kafka.metadata import describe
 from replayer.kafka.opening import opened
@@ -69,14 +70,16 @@ class LogAdmin:
         await self._await_leaders([topic.name for topic in topics])
         return made
 
-    async def check(self, topics: Sequence[Topic], together: Collection[str]) -> list[str]:
+    async def check(
+        self, topics: Sequence[Topic], together: Collection[str], foreign: Sequence[Foreign] = ()
+    ) -> list[str]:
         """What is wrong with the cluster's topics: a sentence for each that says what to do; empty when all is well.
 
-        `together`: names of the topics that must have the same number of partitions.
+        `together`: names of the topics that must have the same number of partitions. `foreign`: those of others.
         """
-        counts = await self.partitions([topic.name for topic in topics])
-        configs = await self._configs(list(counts))
-        return conformity.problems(topics, counts, configs, frozenset(together))
+        counts = await self.partitions([*(topic.name for topic in topics), *(told.topic for told in foreign)])
+        configs = await self._configs([topic.name for topic in topics if topic.name in counts])
+        return conformity.problems(topics, counts, configs, frozenset(together), foreign)
 
     async def partitions(self, names: Sequence[str]) -> dict[str, int]:
         """Number of partitions of each of the topics that exist."""

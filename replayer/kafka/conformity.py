@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from topics.catalogue import Topic
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A topic of somebody else's, how many partitions it was said to have, and the changelog of the table it feeds."""
+
+    topic: str
+    partitions: int
+    changelog: str
 
 
 def problems(
@@ -13,6 +23,7 @@ def problems(
     partitions: Mapping[str, int],
     configs: Mapping[str, Mapping[str, str]],
     together: frozenset[str],
+    foreign: Sequence[Foreign] = (),
 ) -> list[str]:
     """A sentence for each thing that is wrong, saying what to do.
 
@@ -21,6 +32,7 @@ def problems(
         partitions: number of partitions of each topic that exists.
         configs: settings of each topic that exists, in Kafka's own names.
         together: names of the topics that must have the same number of partitions.
+        foreign: topics that are read besides.
     """
     there = [topic for topic in topics if topic.name in partitions]
     missing = [topic.name for topic in topics if topic.name not in partitions]
@@ -28,7 +40,33 @@ def problems(
     found += _counts([topic for topic in there if topic.name in together], partitions)
     for topic in there:
         found += _settings(topic, configs.get(topic.name, {}))
+    for told in foreign:
+        found += _foreign(told, partitions)
     return found
+
+
+def _foreign(told: Foreign, partitions: Mapping[str, int]) -> list[str]:
+    actual = partitions.get(told.topic)
+    if actual is None:
+        return [f"Foreign topic {told.topic} is missing: make it, or take it out of REPLAYER_FOREIGN_TOPICS."]
+    if actual != told.partitions:
+        return [
+            f"Foreign topic {told.topic} has {actual} partitions and REPLAYER_FOREIGN_TOPICS says {told.partitions}: "
+            f"say {actual}."
+        ]
+    kept = partitions.get(told.changelog, actual)
+    if kept < actual:
+        return [
+            f"Topic {told.changelog} has {kept} partitions and its foreign topic {actual}, for some were added: add as "
+            f"many here, for it holds positions only: kafka-topics.sh --alter --topic {told.changelog} "
+            f"--partitions {actual}"
+        ]
+    if kept > actual:
+        return [
+            f"Topic {told.changelog} has {kept} partitions and foreign topic {told.topic} {actual}: it is not what "
+            "it was. If that is meant, delete the changelog, and make it again with `replayer topics create`."
+        ]
+    return []
 
 
 def _counts(topics: Sequence[Topic], partitions: Mapping[str, int]) -> list[str]:

@@ -22,7 +22,7 @@ def is_address(text: str) -> bool:
 
 def problems(settings: Settings) -> list[str]:
     """Everything that does not go together; empty when all is well."""
-    return [*_security(settings), *_web(settings), *_membership(settings)]
+    return [*_security(settings), *_web(settings), *_membership(settings), *_foreign(settings)]
 
 
 def _security(settings: Settings) -> list[str]:
@@ -55,6 +55,13 @@ def _unused(values: Mapping[str, object], protocol: str, wanted: str) -> list[st
         for name, value in values.items()
         if value is not None
     ]
+
+
+def _foreign(settings: Settings) -> list[str]:
+    names = [topic.topic for topic in settings.foreign_topics]
+    if len(set(names)) == len(names):
+        return []
+    return ["REPLAYER_FOREIGN_TOPICS: a topic stands there twice; give its records several `events` instead."]
 
 
 def _web(settings: Settings) -> list[str]:

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from replayer.settings import checks
 from replayer.settings.errors import SettingsError
+from replayer.settings.foreign import ForeignTopic
 from replayer.variables import PREFIX
 
 Role = Literal["reader", "investigator", "content", "admin"]
@@ -79,6 +80,14 @@ class Settings(BaseSettings):
         ge=1,
         le=100,
         description="Replicas of every topic created; unset: the cluster's own default.replication.factor",
+    )
+    foreign_topics: tuple[ForeignTopic, ...] = Field(
+        (),
+        description=(
+            "Topics keyed otherwise than by workflow ID, with other partition counts, or with JSON of others, as JSON: "
+            '[{"topic": "...", "partitions": 12, "events": [{"when": "...", "fields": {...}}]}]. It is all sent on '
+            "to rekeyed-events"
+        ),
     )
     max_record_bytes: int = Field(
         1 << 20,

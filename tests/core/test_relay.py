@@ -10,11 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from replayer.core import reading
 from replayer.core.deadletters import dead_letter
-from replayer.core.origin import Origin, origin_of
-from replayer.core.outcome import Send
+from replayer.core.origin import Origin, Originated, origin_of
+from replayer.core.outcome import Send, whole
 from replayer.core.relay import RelayFold
-from tests.core.timelines import document, encoded
+from replayer.core.rows import ORIGIN
+from replayer.core.timeline import TimelineFold
+from tests.core.timelines import document, documents, encoded
 from tests.drawn import Log, MemoryRows
 from topics import deadletter
 from topics.catalogue import DEAD_LETTERS, REKEYED_EVENTS
@@ -170,3 +173,29 @@ def test_a_dead_letter_of_a_record_that_was_keyed_anew_says_where_that_came_from
     ours, theirs = (dict(dead_letter(one, "poison", "E", "d", 10, 9).headers) for one in (rekeyed, record(b"v")))
     for name in (deadletter.ID, deadletter.TOPIC, deadletter.PARTITION, deadletter.OFFSET, deadletter.TIMESTAMP):
         assert ours[name] == theirs[name]
+
+
+@given(st.lists(st.tuples(documents(), st.booleans()), max_size=8))
+def test_beside_each_event_stands_where_its_record_was_first(told: list[tuple[dict[str, Any], bool]]) -> None:
+    records = []
+    for offset, (event, anew) in enumerate(told):
+        if anew:
+            (send,) = sends(AS_THEY_ARE, record(event, offset * 10))
+            records.append(Log(send.topic, offset, send.value, key=send.key, headers=send.headers))
+        else:
+            records.append(Log("tool-events", offset, orjson.dumps(event)))
+    plain = TimelineFold(partition_of=lambda _: 0, max_record_bytes=LIMIT)
+    folded = whole(Originated(plain.folding).folding(MemoryRows(), records, 0, 7))
+    without = plain.fold(MemoryRows(), records, 0, 7)
+    assert [row for row in folded.rows if row[0][:1] != ORIGIN] == without.rows
+    rows = MemoryRows()
+    rows.write(folded.stored)
+    page = reading.timeline(rows, "acme", "w", limit=100)
+    for item in page.items:
+        at = item["position"]
+        if at["topic"] == "tool-events":
+            assert told[at["offset"]][1] is False
+        else:
+            assert (at["topic"], at["partition"]) == ("calls", 3)
+            assert told[at["offset"] // 10][1] is True
+    assert sum(key[:1] == ORIGIN for key in rows) == sum(i["position"]["topic"] == "calls" for i in page.items)

@@ -5,9 +5,25 @@ from __future__ import annotations
 import pytest
 from aiokafka.admin import NewPartitions
 
+from replayer.core.outcome import Folded
+from replayer.engine.config import TableSpec
+from replayer.engine.partitions import added
 from tests.engine.workers import PARTITIONS, Field, admin
 
 MORE = PARTITIONS + 2
+
+
+def test_partitions_added_to_a_foreign_topic_are_a_matter_of_the_setting():
+    spec = TableSpec("relay-calls", ("calls",), 3, lambda *_: nothing(), lambda *_: None, relays=True)
+    assert added([spec], lambda name: f"{name}-changelog", {"calls": 3}.get) is None
+    said = added([spec], lambda name: f"{name}-changelog", {"calls": 5}.get)
+    assert said is not None
+    assert "Topic calls has 5 partitions, and REPLAYER_FOREIGN_TOPICS says 3: say 5" in said
+
+
+def nothing():
+    return Folded()
+    yield
 
 
 @pytest.mark.parametrize("where", ["source", "changelog"])

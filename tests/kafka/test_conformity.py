@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from replayer.kafka.conformity import problems
+from replayer.kafka.conformity import Foreign, problems
 from topics.catalogue import CHANGELOG_DELETE_RETENTION_MS, CO_PARTITIONED, DEAD_LETTERS, TOPICS, changelog
 
 TOGETHER = frozenset(topic.name for topic in CO_PARTITIONED)
@@ -65,3 +65,20 @@ def test_a_larger_limit_is_no_problem():
     topic = replace(DEAD_LETTERS, name="x")
     larger = topic.config() | {"max.message.bytes": "99999999"}
     assert problems([topic], {"x": 1}, {"x": larger}, frozenset()) == []
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ({"calls": 7, "kept": 7}, []),
+        ({"calls": 7}, []),  # the changelog's own absence is told with the other topics'
+        ({}, ["Foreign topic calls is missing: make it, or take it out of REPLAYER_FOREIGN_TOPICS."]),
+        ({"calls": 9, "kept": 7}, ["Foreign topic calls has 9 partitions and REPLAYER_FOREIGN_TOPICS says 7: say 9."]),
+        ({"calls": 7, "kept": 5}, ["kafka-topics.sh --alter --topic kept --partitions 7"]),
+        ({"calls": 7, "kept": 8}, ["it is not what it was"]),
+    ],
+)
+def test_what_foreign_topics_must_be(counts, said):
+    found = problems(TOPICS, COUNTS | counts, CONFIGS, TOGETHER, [Foreign("calls", 7, "kept")])
+    assert len(found) == len(said)
+    assert all(part in sentence for part, sentence in zip(said, found, strict=True))

@@ -1,0 +1,99 @@
+"""Topics keyed otherwise, dealt out otherwise, of other people's JSON: their events stand in timelines, each once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from replayer.kafka.admin import LogAdmin
+from tests.e2e.roles import Role, command, environment, running, until
+from tests.e2e.test_worker import Sent, dead_letters, policy, publish
+from topics import deadletter
+from topics.catalogue import Topic
+from topics.classification import Classification
+
+pytestmark = pytest.mark.broker
+
+FIELDS = {
+    "event_type": "'tool.call_completed'", "event_id": "position()", "workflow_id": "run.id",
+    "occurred_at": "from_ms(at)", "tenant_id": "header('tenant') || 'acme'", "source": "'crawler'",
+    "agent_id": "'crawler'", "data.call_id": "key()", "data.tool_name": "tool", "data.latency_ms": "took",
+}  # fmt: skip
+
+
+def foreign_topic(name: str, partitions: int) -> Topic:
+    return Topic(name, "something else", "JSON", Classification.INTERNAL, partitions)
+
+
+async def make(broker: str, *topics: Topic) -> None:
+    async with LogAdmin([broker]) as admin:
+        await admin.create(topics)
+
+
+def test_what_is_keyed_otherwise_stands_in_timelines_once(
+    broker: str, unique: Callable[[str], str], tmp_path: Path
+) -> None:
+    tag = unique("foreign")
+    otherwise, calls = f"{tag}-otherwise", f"{tag}-calls"
+    workflows = [f"{tag}-w{number}" for number in range(7)]
+    told: list[Sent] = []
+    for number in range(210):
+        workflow = workflows[number % len(workflows)]
+        call = {"run": {"id": workflow}, "at": 1_738_324_800_000 + number, "tool": "search", "took": 5}
+        told.append((otherwise, b"rating-%d" % number, policy(workflow, f"e{number}"), number % 3))
+        told.append((calls, b"call-%d" % number, json.dumps(call).encode(), number % 5))
+    bad: list[Sent] = [
+        (calls, b"k", b'{"run": 7}', 4),
+        (calls, b"k", b"\xff", 4),
+        (otherwise, b"k", b'{"event_type": "nobody.knows"}', 2),
+    ]
+    settings = environment(
+        broker, tag, tmp_path / "data", SESSION_TIMEOUT_S="3", HEARTBEAT_INTERVAL_S="0.5", INSTANCE_ID="one",
+        RATE_LIMIT_PER_S="1000",
+        FOREIGN_TOPICS=json.dumps([
+            {"topic": otherwise, "partitions": 3},
+            {"topic": calls, "partitions": 5, "events": [{"fields": FIELDS}]},
+        ]),
+    )  # fmt: skip
+    asyncio.run(make(broker, foreign_topic(otherwise, 3), foreign_topic(calls, 5)))
+    command(settings, "topics", "create")
+    command(settings, "topics", "check")
+    worker = Role("worker", settings, tmp_path / "log")
+
+    def counted() -> list[int]:
+        return [
+            body["events"] if status == 200 else 0
+            for status, body in (worker.get(f"/v1/workflows/{workflow}?tenant=acme") for workflow in workflows)
+        ]
+
+    with running(worker):
+        where = asyncio.run(publish(broker, [*told[:200], *bad]))[-len(bad) :]
+        worker.kill()
+        worker.start()
+        asyncio.run(publish(broker, told[200:]))
+        until(lambda: counted() == [60] * len(workflows), "every event in its timeline", lambda: str(counted()))
+        letters = asyncio.run(dead_letters(broker))
+        for at, (_, key, value, _), reason in zip(
+            where, bad, (deadletter.UNMAPPED, deadletter.UNDECODABLE, deadletter.INVALID), strict=True
+        ):
+            ((kept, headers),) = letters[at]
+            assert (kept, headers[deadletter.REASON].decode()) == (value, reason), key
+        items = timeline(worker, workflows[0])
+        assert worker.stop() == 0
+    assert len({item["event_id"] for item in items}) == 60
+    assert {item["position"]["topic"] for item in items} == {otherwise, calls}
+    for item in items:
+        if item["position"]["topic"] == calls:
+            assert item["event_id"] == "{topic}/{partition}/{offset}".format_map(item["position"])
+
+
+def timeline(worker: Role, workflow: str) -> list[dict[str, Any]]:
+    status, body = worker.answer(f"/v1/workflows/{workflow}/timeline?tenant=acme&limit=100")
+    assert status == 200
+    items: list[dict[str, Any]] = body["items"]
+    return items
