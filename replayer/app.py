@@ -170,6 +170,7 @@ def _config(settings: Settings, metrics: Metrics, app_id: str, directory: Path) 
         rebalance_timeout_s=settings.rebalance_timeout_s,
         transaction_timeout_s=settings.transaction_timeout_s,
         commit_interval_s=settings.commit_interval_s,
+        max_ahead_records=settings.foreign_ahead_records,
         standby_replicas=settings.standby_replicas,
         stop_grace_s=settings.stop_grace_s,
         web={

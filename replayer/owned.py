@@ -13,7 +13,7 @@ class OwnedTables:
 
     def __init__(self, engine: Engine, own_url: str) -> None:
         self._engine, self._own_url = engine, own_url
-        counts = {spec.partitions for spec in engine.specs.values() if not spec.relays}
+        counts = {spec.partitions for spec in engine.specs.values() if not spec.feeds}
         if len(counts) != 1:
             raise ValueError("all tables that views ask for have one partition count")
         (self._partitions,) = counts

@@ -28,8 +28,8 @@ class TableSpec:
     All topics of `sources` and the changelog have `partitions` partitions; a row lives in the partition of its source.
     `buries`: whether what the fold cannot take becomes dead letters. False where another app folds the same topics and
     does it: once is enough.
-    `relays`: it keeps no rows but its positions; what it reads is sent on under another key. Its topic is somebody
-    else's, and so is the number of its partitions.
+    `feeds`: topics of this group's to which what it reads is sent on, and which must not grow without end. Such a table
+    keeps no rows but its positions; its source is somebody else's topic, and so is the number of its partitions.
     `implied` makes a fold's `Folded.implied` anew of the rows a changelog brings; None where there never are any.
     `after_commit(partition)` is called on the event loop after every durable batch and after an assignment.
     """
@@ -42,7 +42,7 @@ class TableSpec:
     after_commit: Callable[[int], None] | None = None
     buries: bool = True
     implied: Implied | None = None
-    relays: bool = False
+    feeds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,7 @@ class EngineConfig:
     rebalance_timeout_s: float = 60.0
     transaction_timeout_s: float = 60.0
     commit_interval_s: float = 1.0  # at_least_once: how often source offsets are committed
+    max_ahead_records: int = 1_000_000  # sent on and not folded yet, before no more are sent on
     metadata_max_age_s: float = 30.0  # how soon it is noticed that partitions were added to a topic
     standby_replicas: int = 0
     stop_grace_s: float = 20.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 import time
@@ -10,10 +11,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
 
 import structlog
+from aiokafka.errors import KafkaError
 from faust.types import TP
 from mode import Service
 
 from replayer.core.outcome import Rows
+from replayer.engine.ahead import Ahead
 from replayer.engine.app import create_app
 from replayer.engine.assignment import Assignment
 from replayer.engine.batch import Batch
@@ -60,6 +63,7 @@ class Engine:
         self._channels = {topic: self._create_channel(topic, spec) for spec in tables for topic in spec.sources}
         self._assignment = Assignment(self)
         self._committable: dict[TP, int] = {}
+        self.ahead = Ahead(config.max_ahead_records)
 
     def _create_table(self, spec: TableSpec) -> Any:
         return self.app.Table(
@@ -174,6 +178,7 @@ class Engine:
         while True:
             await asyncio.sleep(_MEASURE_S)
             await self.measure_lag()
+            await self.measure_ahead()
 
     async def measure_lag(self) -> None:
         """How far the ends of the sources are beyond what the tables have taken up; nothing of what is not known."""
@@ -186,6 +191,15 @@ class Engine:
             if tp in ends
         }
         self.metrics.lag(lags)
+
+    async def measure_ahead(self) -> None:
+        """How much of what is sent on waits, in all partitions, whoever owns them; as before, with the broker away."""
+        fed = {topic for spec in self.specs.values() for topic in spec.feeds}
+        tps = [TP(topic, number) for topic in fed for number in range(self.consumer.partition_count(topic) or 0)]
+        if tps and self._assignment.open:
+            with contextlib.suppress(KafkaError):
+                ends = await self.consumer.ends(tps)
+                self.ahead.look(ends, await self.consumer.committed(tps))
 
     def _look(self) -> None:
         if self.app.should_stop:

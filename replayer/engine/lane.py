@@ -37,6 +37,7 @@ _CLOSED = "its database was closed under it; start the worker again"
 #: event waits for nothing. At 2,000 events a second, fewer and larger transactions are also the sooner ones: with 10 ms
 #: instead, the broker was the slower for them.
 _PACE_S = 0.025
+_AHEAD_S = 0.2  # how often a lane that is held back looks whether it still is
 _TURN_S = 0.005  # how long a lane folds before views, other lanes and answers of the broker have their turn
 
 
@@ -149,6 +150,9 @@ class Lane:
         try:
             while not self._closing:
                 await self._work.wait()
+                if self._engine.ahead.too_far(self._spec.feeds):  # what comes meanwhile suspends fetching
+                    await asyncio.sleep(_AHEAD_S)
+                    continue
                 await self._paced()
                 self._work.clear()
                 if not self._closing and (step := await self._take()) is not None:

@@ -26,7 +26,7 @@ def added(
             found = count(topic)
             if found is None or found == spec.partitions:
                 continue
-            if spec.relays:
+            if spec.feeds:
                 return (
                     f"Topic {topic} has {found} partitions, and REPLAYER_FOREIGN_TOPICS says {spec.partitions}: say "
                     f"{found}, and start again; `replayer topics check` says what else it takes."

@@ -82,7 +82,7 @@ def relay(topic: str, partitions: int, rules: Sequence[Rules], max_record_bytes:
         partitions,
         RelayFold(rules, max_record_bytes=max_record_bytes).folding,
         partial(_poison, max_record_bytes),
-        relays=True,
+        feeds=(catalogue.REKEYED_EVENTS.name,),
     )
 
 

@@ -89,6 +89,11 @@ class Settings(BaseSettings):
             "to rekeyed-events"
         ),
     )
+    foreign_ahead_records: int = Field(
+        1_000_000,
+        ge=1,
+        description="Records of foreign topics sent on and not in their timelines yet, before no more are sent on",
+    )
     max_record_bytes: int = Field(
         1 << 20,
         ge=1024,

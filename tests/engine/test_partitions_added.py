@@ -14,7 +14,7 @@ MORE = PARTITIONS + 2
 
 
 def test_partitions_added_to_a_foreign_topic_are_a_matter_of_the_setting():
-    spec = TableSpec("relay-calls", ("calls",), 3, lambda *_: nothing(), lambda *_: None, relays=True)
+    spec = TableSpec("relay-calls", ("calls",), 3, lambda *_: nothing(), lambda *_: None, feeds=("rekeyed-events",))
     assert added([spec], lambda name: f"{name}-changelog", {"calls": 3}.get) is None
     said = added([spec], lambda name: f"{name}-changelog", {"calls": 5}.get)
     assert said is not None
