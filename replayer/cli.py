@@ -6,10 +6,11 @@ Commands are named here and imported when they are called, so that `replayer --h
 from __future__ import annotations
 
 import difflib
+import importlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cyclopts import App, CycloptsError, UnknownCommandError, UnusedCliTokensError
 
@@ -42,12 +43,18 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
         "replayer.commands.describe:schemas",
         "Print the JSON Schemas of all that is on the topics, events first.",
     ),
+    (
+        "schemas check",
+        "replayer.commands.comparing:check",
+        "Tell compatible changes of schemas from breaking ones.",
+    ),
     ("config", "replayer.commands.describe:config", "Print every setting, its value and where it came from."),
 )
 GROUPS = {
     "topics": "Create and check topics.",
     "import": "Publish recorded runs as workflows.",
     "replay": "Start investigations and read their results.",
+    "schemas": "Print the JSON Schemas of all that is on the topics, or compare two sets of them.",
 }
 
 
@@ -58,10 +65,20 @@ def application(arguments: Sequence[str] = ()) -> App:
     for words, where, text in COMMANDS:
         *group, name = words.split()
         chosen = list(arguments[: len(group) + 1]) == words.split()
+        if words in groups:  # a command and a group: cyclopts has no name for a group's own command
+            if chosen:
+                groups[words].default(_imported(where))
+            continue
         (groups[group[0]] if group else app).command(where, name=name, help=None if chosen else text)
     for group_app in groups.values():
         app.command(group_app)
     return app
+
+
+def _imported(where: str) -> Callable[..., object]:
+    module, _, name = where.partition(":")
+    found: Callable[..., object] = getattr(importlib.import_module(module), name)
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
