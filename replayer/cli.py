@@ -32,6 +32,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("investigator", "replayer.commands.roles:investigator", "Run an investigator: replays."),
     ("topics create", "replayer.commands.topics:create", "Create every topic that is missing."),
     ("topics check", "replayer.commands.topics:check", "Compare the cluster's topics with what they should be."),
+    ("topics skew", "replayer.commands.skew:skew", "Report the fullest partitions and the hottest keys."),
     ("simulate", "replayer.commands.simulate:simulate", "Publish a lifelike workload, with faults if you like."),
     ("import tau-bench", "replayer.commands.importing:tau_bench", "Publish recorded tau-bench runs as workflows."),
     ("timeline", "replayer.commands.timeline:timeline", "Show what happened in a workflow."),
@@ -126,7 +127,9 @@ def _refusal(refused: CycloptsError, words: Sequence[str]) -> str:
         group = _command(words)
         spoken = " ".join(words[: len(group) + 1]).strip() or "without a name"
         known = [known for known, _, _ in COMMANDS if known.split()[: len(group)] == group]
-        near = difflib.get_close_matches(spoken, known if group else [*GROUPS, *known], 1)
+        # Within a group its own words decide: what is before them all have in common.
+        ends = {name.split()[-1] if group else name: name for name in (known if group else [*GROUPS, *known])}
+        near = [ends[end] for end in difflib.get_close_matches(spoken.split()[-1] if group else spoken, ends, 1)]
         if not near and group:
             return f"There is no command {spoken}; there are {', '.join(known)}."
         return f"There is no command {spoken}" + (f"; did you mean {near[0]}?" if near else ".")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from replayer.kafka.admin import LogAdmin
 from tests.cli.running import Command
+from topics.catalogue import TOPICS
 
 
 @pytest.fixture
@@ -32,3 +35,15 @@ def replayer(tmp_path: Path) -> Command:
         )
 
     return run
+
+
+@pytest.fixture(scope="module")
+def cluster(broker: str) -> dict[str, str]:
+    """A cluster with the topics, as settings."""
+
+    async def create() -> None:
+        async with LogAdmin([broker]) as admin:
+            await admin.create(TOPICS)
+
+    asyncio.run(create())
+    return {"REPLAYER_BROKER": broker}

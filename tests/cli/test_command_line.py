@@ -70,7 +70,7 @@ def test_an_option_that_no_command_has_is_a_sentence_that_names_the_commands_own
     [
         (["tpoics"], "There is no command tpoics; did you mean topics"),
         (["topics", "creat"], "did you mean topics create? `replayer topics --help` says more."),
-        (["topics", "bogus"], "there are topics create, topics check"),
+        (["topics", "nonsense"], "there are topics create, topics check, topics skew"),
         ([""], "There is no command without a name"),
         (["worker", "now"], "now: one word or more too many. `replayer worker --help`"),
         (["timeline"], "ID"),

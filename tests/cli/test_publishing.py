@@ -27,25 +27,13 @@ from replayer.kafka.reader import LogReader
 from replayer.storage.artefacts import ArtefactStore
 from tests.cli.running import Command, sentence
 from tests.e2e.roles import until
-from topics.catalogue import DEFAULT_PARTITIONS, SOURCES, TOPICS
+from topics.catalogue import DEFAULT_PARTITIONS, SOURCES
 from topics.codec import Event, decode
 from topics.fields import ArtifactRef
 
 PARTITIONS = [TopicPartition(topic.name, number) for topic in SOURCES for number in range(DEFAULT_PARTITIONS)]
 
 pytestmark = pytest.mark.broker
-
-
-@pytest.fixture(scope="module")
-def cluster(broker: str) -> dict[str, str]:
-    """A cluster with the topics, as settings."""
-
-    async def create() -> None:
-        async with LogAdmin([broker]) as admin:
-            await admin.create(TOPICS)
-
-    asyncio.run(create())
-    return {"REPLAYER_BROKER": broker}
 
 
 def ends(broker: str) -> dict[TopicPartition, int]:

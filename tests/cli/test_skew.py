@@ -1,0 +1,64 @@
+"""topics skew, as a process against a real broker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from replayer.kafka.admin import LogAdmin
+from topics.catalogue import Topic
+from topics.classification import Classification
+
+pytestmark = pytest.mark.broker
+
+Command = Callable[..., Any]
+
+
+async def filled(broker: str, topic: str) -> None:
+    """Three partitions with 20, 5 and 0 records; one key has most of them, one is no text, some are none."""
+    async with LogAdmin([broker]) as admin:
+        await admin.create([Topic(topic, "anything", "bytes", Classification.INTERNAL, 3)])
+    producer = AIOKafkaProducer(bootstrap_servers=broker)
+    await producer.start()
+    try:
+        for number in range(20):
+            await producer.send_and_wait(topic, b"v" * 10, b"hot" if number < 17 else b"\xff\x1b[0m", partition=0)
+        for _ in range(5):
+            await producer.send_and_wait(topic, b"v", None, partition=1)
+    finally:
+        await producer.stop()
+
+
+def test_the_fullest_partitions_and_the_hottest_keys(
+    broker: str, replayer: Command, cluster: dict[str, str], unique: Callable[[str], str]
+) -> None:
+    topic = unique("skewed")
+    asyncio.run(filled(broker, topic))
+    told = json.loads(replayer("topics", "skew", topic, "--json", **cluster).stdout)
+    assert [(part["partition"], part["offsets"]) for part in told["partitions"]] == [(0, 20), (1, 5), (2, 0)]
+    assert told["records_read"] == 25
+    keys = [(key["key"], key["partition"], key["records"], key["bytes"]) for key in told["keys"]]
+    assert keys[:2] == [("hot", 0, 17, 17 * 13), (None, 1, 5, 5)]
+    assert keys[2][1:] == (0, 3, 3 * 15)
+    assert keys[2][0].isascii()
+    shown = replayer("topics", "skew", topic, "--keys", "1", "--records", "3", **cluster).stdout
+    assert "80%" in shown, "of the offsets, of which the fullest partition has 20 of 25"
+    assert "2.40" in shown
+    assert "of the latest 2 records" in shown, "one of each partition that has any"
+    assert "\x1b" not in shown
+
+
+def test_a_topic_that_is_not_there_is_exit_code_3(replayer: Command, cluster: dict[str, str]) -> None:
+    done = replayer("topics", "skew", "nobody-made-it", **cluster)
+    assert done.returncode == 3
+    assert "There is no topic nobody-made-it" in done.stderr
+
+
+def test_all_sources_are_looked_at_without_a_name(replayer: Command, cluster: dict[str, str]) -> None:
+    told = json.loads(replayer("topics", "skew", "--json", "--records", "10", **cluster).stdout)
+    assert {part["topic"] for part in told["partitions"]} >= {"workflow-events", "stage-events"}
