@@ -101,6 +101,7 @@ def test_an_unset_broker_is_an_error_only_where_it_is_needed():
         ("foreign_topics", '[{"topic": "calls"}]'),
         ("foreign_topics", '[{"topic": "..", "partitions": 3}]'),
         ("foreign_topics", '[{"topic": "tool-events", "partitions": 3}]'),
+        ("foreign_topics", '[{"topic": "rekeyed-events", "partitions": 3}]'),
         ("foreign_topics", '[{"topic": "calls", "partitions": 3}, {"topic": "calls", "partitions": 3}]'),
         ("foreign_topics", '[{"topic": "calls", "partitions": 3, "events": [{"fields": {"event_id": "id"}}]}]'),
         ("app_id", "with space"),

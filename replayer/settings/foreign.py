@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from topics.catalogue import TOPIC_NAME, TOPICS
+from topics.catalogue import REKEYED_EVENTS, TOPIC_NAME, TOPICS
 from topics.mapping import BadRule, Rules
 
 
@@ -50,7 +50,7 @@ class ForeignTopic(BaseModel):
     @field_validator("topic")
     @classmethod
     def _not_ours(cls, value: str) -> str:
-        if value in {topic.name for topic in TOPICS}:
+        if value in {topic.name for topic in (*TOPICS, REKEYED_EVENTS)}:  # the latter would be sent on to itself
             raise ValueError(f"{value} is a topic of replayer's own, which is keyed as it must be")
         return value
 
