@@ -7,6 +7,7 @@ from dataclasses import replace
 from replayer.flows.tables import INVESTIGATIONS, RELAY, REPLAYS, TEMPLATES, TIMELINES
 from replayer.kafka.conformity import Foreign
 from replayer.settings import Settings
+from replayer.settings.foreign import ForeignTopic
 from topics import catalogue
 from topics.catalogue import Topic
 
@@ -24,10 +25,7 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
         catalogue.changelog(settings.app_id, TEMPLATES, settings.partitions),
         catalogue.changelog(settings.app_id, REPLAYS, settings.partitions),
         catalogue.changelog(settings.investigator_app_id, INVESTIGATIONS, settings.partitions),
-        *(
-            catalogue.changelog(settings.app_id, RELAY + foreign.topic, foreign.partitions)
-            for foreign in settings.foreign_topics
-        ),
+        *(_relayed(settings, told) for told in settings.foreign_topics),
     )
     kept = delete_retention_ms(settings)
     return (
@@ -38,19 +36,14 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
 
 def together(settings: Settings) -> list[str]:
     """Names of the topics that must have one number of partitions: sources, replays and the changelogs of both."""
-    apart = {catalogue.DEAD_LETTERS.name, *relays(settings).values()}
+    apart = {catalogue.DEAD_LETTERS.name, *(told.changelog for told in foreign(settings))}
     return [topic.name for topic in topics(settings) if topic.name not in apart]
 
 
-def relays(settings: Settings) -> dict[str, str]:
-    """Each foreign topic, which is somebody else's, and the changelog of its positions."""
-    return {
-        foreign.topic: catalogue.changelog(settings.app_id, RELAY + foreign.topic).name
-        for foreign in settings.foreign_topics
-    }
-
-
 def foreign(settings: Settings) -> list[Foreign]:
-    """What the cluster must have of foreign topics."""
-    changelogs = relays(settings)
-    return [Foreign(told.topic, told.partitions, changelogs[told.topic]) for told in settings.foreign_topics]
+    """Each foreign topic, which is somebody else's, and the changelog of its positions."""
+    return [Foreign(told.topic, told.partitions, _relayed(settings, told).name) for told in settings.foreign_topics]
+
+
+def _relayed(settings: Settings, told: ForeignTopic) -> Topic:
+    return catalogue.changelog(settings.app_id, RELAY + told.topic, told.partitions)

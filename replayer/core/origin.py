@@ -65,19 +65,20 @@ class Originated:
                 if value is not None and key[:1] == EVENT
             ]
             folded.rows.extend(
-                (origin_key(key), FORMAT_BYTE + _encode(came[row.offset]))
-                for key, row in events
-                if row.topic == REKEYED_EVENTS.name
+                (origin_key(key), FORMAT_BYTE + _encode(came[row.offset])) for key, row in events if _anew(row)
             )
         return folded
 
 
 def origins(rows: Rows, prefix: bytes, events: Sequence[EventRow]) -> list[Origin]:
     """Where the records of these events of a workflow were first. Raises UnknownRowFormat, DamagedRow."""
-    anew = [row for row in events if row.topic == REKEYED_EVENTS.name]
-    keys = [origin_key(event_key(prefix, row.occurred_us, row.event_id, row.variant)) for row in anew]
-    found = dict(zip(map(id, anew), rows.get_many(keys), strict=True))
-    return [_first(row, found.get(id(row))) for row in events]
+    keys = [origin_key(event_key(prefix, row.occurred_us, row.event_id, row.variant)) for row in events if _anew(row)]
+    kept = iter(rows.get_many(keys))
+    return [_first(row, next(kept) if _anew(row) else None) for row in events]
+
+
+def _anew(row: EventRow) -> bool:
+    return row.topic == REKEYED_EVENTS.name
 
 
 def _first(row: EventRow, kept: bytes | None) -> Origin:
