@@ -4,6 +4,8 @@ Brokers take a header's name as bytes, whatever they are; aiokafka 0.14 decodes 
 raises in the middle, and would do so again for ever. Here such a name comes with its odd bytes as backslash escapes,
 and the record is like any other.
 
+Its CRC-32C does without the processor's instruction for it, which a twentieth of a worker's time went to.
+
 aiokafka's own records are dataclasses, made behind two calls for each: 1.06 µs of a worker's time, where these, of the
 same fields, take 0.80, and cost less wherever they go.
 """
@@ -14,6 +16,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
+import crc32c
 from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
@@ -22,6 +25,7 @@ from aiokafka.record.util import decode_varint_py
 from replayer.core.fetched import Fetched
 
 _LENGTH = struct.Struct(">8xi")  # a batch's first fields: base offset, then how many bytes follow this one
+_CRC = struct.Struct(">17xI")  # and the checksum of all that lies behind it
 _MAGIC, _WITH_HEADERS = 16, 2  # where a batch says its format, and the first format that has headers
 
 
@@ -57,6 +61,9 @@ class _Batch:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batch, name)
+
+    def validate_crc(self) -> bool:
+        return bool(_CRC.unpack_from(self._raw)[0] == crc32c.crc32c(self._raw[_CRC.size :]))
 
     def __next__(self) -> Any:
         return next(self._batch)

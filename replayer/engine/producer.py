@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from replayer import clients
 from replayer.core.outcome import Send
-from replayer.engine.config import EngineConfig
+from replayer.engine.config import EngineConfig, Frame
+from replayer.engine.framed import FramedBatch
 
 log = structlog.get_logger(__name__)
 
@@ -34,8 +36,8 @@ class LaneProducer:
     open and fences it. At least once: idempotent, acks=all.
     """
 
-    def __init__(self, config: EngineConfig, table: str, partition: int) -> None:
-        self._config, self._table, self._partition = config, table, partition
+    def __init__(self, config: EngineConfig, table: str, partition: int, frame: Frame | None = None) -> None:
+        self._config, self._table, self._partition, self._frame = config, table, partition, frame
         self._changelog = f"{config.app_id}-{table}-changelog"
         self._producer: AIOKafkaProducer | None = None
 
@@ -116,21 +118,31 @@ class LaneProducer:
     ) -> int | None:
         changelog: list[asyncio.Future[Any]] = []
         last_batch = 0  # rows in it
-        if rows:
-            batch = producer.create_batch()
-            for key, value in rows:
-                # An empty batch takes any row: `fold` has bounded them.
-                if batch.append(key=key, value=value, timestamp=None) is None:
-                    batch.close()
-                    changelog.append(await producer.send_batch(batch, self._changelog, partition=self._partition))
-                    batch = producer.create_batch()
-                    batch.append(key=key, value=value, timestamp=None)
-            batch.close()
+        for batch in self._batches(producer, rows):
             last_batch = batch.record_count()
             changelog.append(await producer.send_batch(batch, self._changelog, partition=self._partition))
         sent = [await self._send(producer, send) for send in sends]
         results = await asyncio.gather(*changelog, *sent)
         return int(results[len(changelog) - 1].offset) + last_batch - 1 if changelog else None
+
+    def _batches(
+        self, producer: AIOKafkaProducer, rows: Sequence[tuple[bytes, bytes | None]]
+    ) -> Iterator[FramedBatch | BatchBuilder]:
+        """The rows in as few record batches as hold them: `fold` has bounded each, and one alone always has room."""
+        framed = self._frame(rows, _BATCH_BYTES) if self._frame is not None else None
+        if framed is not None:
+            for records, count in framed:
+                yield FramedBatch(records, count, transactional=self._config.exactly_once)
+            return
+        batch = producer.create_batch()
+        for key, value in rows:
+            if batch.append(key=key, value=value, timestamp=None) is None:
+                yield batch
+                batch = producer.create_batch()
+                batch.append(key=key, value=value, timestamp=None)
+        if batch.record_count():
+            batch.close()
+            yield batch
 
     async def _send(self, producer: AIOKafkaProducer, send: Send) -> asyncio.Future[Any]:
         if send.key is not None or send.value is not None:

@@ -17,7 +17,7 @@ from replayer.core.relay import RelayFold
 from replayer.core.replays import ReplaysFold
 from replayer.core.rows import implied
 from replayer.core.timeline import TimelineFold
-from replayer.engine.config import Fold, TableSpec
+from replayer.engine.config import Fold, Frame, TableSpec
 from replayer.native.fold import NativeFold
 from replayer.native.library import NoLibrary, UnusableLibrary
 from topics import catalogue, deadletter
@@ -47,7 +47,7 @@ def timelines(
     `fold` auto: native where its library can be used. The log says which it is, and why not the other. `index`: whether
     its steps tell the index what was used.
     """
-    folding = _timeline_fold(lambda key: partition_of(key, partitions), max_record_bytes, fold)
+    folding, frame = _timeline_fold(lambda key: partition_of(key, partitions), max_record_bytes, fold)
     sources = catalogue.SOURCES
     if rekeyed:
         sources, folding = (*sources, catalogue.REKEYED_EVENTS), Originated(folding).folding
@@ -58,6 +58,7 @@ def timelines(
         Indexed(folding).folding if index else folding,
         partial(_poison, max_record_bytes),
         implied=implied,
+        frame=frame,
     )
 
 
@@ -121,7 +122,9 @@ def _replays_fold(partitions: int, partition_of: Callable[[bytes, int], int], ma
     ).folding
 
 
-def _timeline_fold(partition_of: Callable[[bytes], int], max_record_bytes: int, asked: str) -> Fold:
+def _timeline_fold(
+    partition_of: Callable[[bytes], int], max_record_bytes: int, asked: str
+) -> tuple[Fold, Frame | None]:
     if asked == "auto":
         try:
             native = NativeFold(partition_of=partition_of, max_record_bytes=max_record_bytes)
@@ -131,10 +134,10 @@ def _timeline_fold(partition_of: Callable[[bytes], int], max_record_bytes: int, 
             log.info("timelines are folded in Python", reason=str(exc))
         else:
             log.info("timelines are folded by native code")
-            return native.folding
+            return native.folding, native.frame
     else:
         log.info("timelines are folded in Python", reason="REPLAYER_FOLD=python")
-    return TimelineFold(partition_of=partition_of, max_record_bytes=max_record_bytes).folding
+    return TimelineFold(partition_of=partition_of, max_record_bytes=max_record_bytes).folding, None
 
 
 def _poison(max_record_bytes: int, record: Record, exc: Exception, now_ms: int) -> Send:

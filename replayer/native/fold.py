@@ -63,6 +63,13 @@ class NativeFold:
         """`folding` without pauses."""
         return whole(self.folding(rows, records, partition, now_ms))
 
+    def frame(self, rows: Sequence[tuple[bytes, bytes | None]], limit: int) -> list[tuple[bytearray, int]] | None:
+        """As replayer.engine.config.Frame."""
+        try:
+            return self._library.framed(_encode(rows), limit)
+        except NotDone:
+            return None
+
     def _folding(self, rows: Rows, groups: _Groups, partition: int, now_ms: int) -> Folding:
         taken: list[Pairs] = [[] for _ in _ROWS]
         counts = [0] * len(_COUNTS)

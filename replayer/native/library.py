@@ -41,6 +41,7 @@ _READ = 0x100  # PyBUF_READ
 _decode_heads = msgspec.msgpack.Decoder(list[tuple[int, bytes]]).decode
 _decode_keys = msgspec.msgpack.Decoder(list[bytes]).decode
 _decode_pairs = msgspec.msgpack.Decoder(Pairs).decode
+_decode_cuts = msgspec.msgpack.Decoder(list[tuple[int, int]]).decode
 _decode_summary = msgspec.msgpack.Decoder(tuple[list[int], list[int]]).decode
 
 
@@ -72,6 +73,24 @@ class Library:
         for one in out:
             self._functions.replayer_forget(ctypes.byref(one))
         return found[0], found[1]
+
+    def framed(self, rows: bytes, limit: int) -> list[tuple[bytearray, int]]:
+        """Record batches of at most `limit` bytes and how many records are in each; their headers are all zeros.
+
+        `rows`: MessagePack of [key, value or nil] pairs. A record that is larger is a batch of its own. Raises NotDone.
+        """
+        out = (_Bytes * 2)()
+        if not self._functions.replayer_frame(rows, len(rows), limit, out):
+            raise NotDone
+        try:
+            batches, start, found = _seen(out[0]), 0, []
+            for records, length in _decode_cuts(_seen(out[1])):
+                found.append((bytearray(batches[start : start + length]), records))
+                start += length
+            return found
+        finally:
+            for one in out:
+                self._functions.replayer_forget(ctypes.byref(one))
 
     def sha256(self, data: bytes, *, portable: bool = False) -> bytes:
         out = ctypes.create_string_buffer(32)
@@ -137,6 +156,7 @@ def loaded(path: Path = LIBRARY, sources: Path = DIRECTORY) -> Any:
     for name, result, arguments in (
         ("schema", pointer, (data, size)),
         ("read", ctypes.c_int, (pointer, data, size, out)),
+        ("frame", ctypes.c_int, (data, size, size, out)),
         ("forget", None, (out,)),
         ("sha256", ctypes.c_int, (data, size, ctypes.c_int, data)),
         ("step", pointer, (pointer,)),

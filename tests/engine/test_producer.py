@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 
 import pytest
@@ -11,9 +12,21 @@ from aiokafka.errors import MessageSizeTooLargeError, ProducerFenced
 
 from replayer.core.outcome import Send
 from replayer.engine.producer import LaneProducer
+from replayer.native.fold import NativeFold
+from replayer.native.library import NoLibrary
 from tests.engine.counting import TABLE
 from tests.engine.stores import engine_at
 from tests.engine.workers import admin, committed, read_all, until
+
+
+def _frames():
+    """aiokafka's own, and the native one where there is a library: the summary says so where there is none."""
+    yield pytest.param(None, id="by aiokafka")
+    with contextlib.suppress(NoLibrary):
+        yield pytest.param(NativeFold(partition_of=lambda _: 0, max_record_bytes=1 << 20).frame, id="framed")
+
+
+in_either_frame = pytest.mark.parametrize("frame", list(_frames()))
 
 
 @pytest.fixture
@@ -26,8 +39,8 @@ async def config(broker, unique, tmp_path):
     return dataclasses.replace(engine_at(tmp_path).config, app_id=app, brokers=[broker], transaction_timeout_s=5.0)
 
 
-async def started(config):
-    producer = LaneProducer(config, TABLE, 1)
+async def started(config, frame=None):
+    producer = LaneProducer(config, TABLE, 1, frame)
     await producer.start()
     return producer
 
@@ -42,10 +55,11 @@ async def offset_is(config, expected):
     await until(equal, what=f"offset {expected}")
 
 
+@in_either_frame
 @pytest.mark.parametrize("guarantee", ["exactly_once", "at_least_once"])
-async def test_rows_in_order_sends_and_the_offset_of_the_last_row(broker, config, guarantee):
+async def test_rows_in_order_sends_and_the_offset_of_the_last_row(broker, config, guarantee, frame):
     config = dataclasses.replace(config, guarantee=guarantee)
-    producer = await started(config)
+    producer = await started(config, frame)
     rows = [(b"%04d" % index, bytes(40_000)) for index in range(60)]  # more than one record batch
     rows += [(b"gone", None), (b"large", bytes(950_000)), (b"last", b"1"), (b"but one", b"2")]
     sends = [
@@ -85,8 +99,9 @@ async def test_a_send_the_broker_refuses_is_never_passed_over(broker, config, gu
     await producer.stop()
 
 
-async def test_a_successor_fences_and_what_was_open_is_aborted(broker, config):
-    zombie = await started(config)
+@in_either_frame
+async def test_a_successor_fences_and_what_was_open_is_aborted(broker, config, frame):
+    zombie = await started(config, frame)
     await zombie._producer.begin_transaction()
     await zombie._append(zombie._producer, [(b"open", b"1")], [])
     successor = await started(config)

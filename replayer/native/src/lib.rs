@@ -7,6 +7,7 @@ mod capped;
 mod decision;
 mod event;
 mod fetched;
+mod frame;
 mod group;
 mod head;
 mod msgpack;
@@ -27,11 +28,12 @@ use std::sync::Arc;
 use step::Step;
 
 /// This library's own sources, in the order of their names: whether it is that of the files beside it.
-const SOURCES: [(&str, &[u8]); 18] = [
+const SOURCES: [(&str, &[u8]); 19] = [
     ("capped.rs", include_bytes!("capped.rs")),
     ("decision.rs", include_bytes!("decision.rs")),
     ("event.rs", include_bytes!("event.rs")),
     ("fetched.rs", include_bytes!("fetched.rs")),
+    ("frame.rs", include_bytes!("frame.rs")),
     ("group.rs", include_bytes!("group.rs")),
     ("head.rs", include_bytes!("head.rs")),
     ("lib.rs", include_bytes!("lib.rs")),
@@ -48,7 +50,7 @@ const SOURCES: [(&str, &[u8]); 18] = [
     ("text.rs", include_bytes!("text.rs")),
 ];
 
-/// Bytes that belong to the library, until its next call with the same step.
+/// Bytes that belong to the library, until its next call with the same step or until they are given back.
 #[repr(C)]
 pub struct Bytes {
     data: *const u8,
@@ -58,6 +60,12 @@ pub struct Bytes {
 impl Bytes {
     fn of(data: &[u8]) -> Bytes {
         Bytes { data: data.as_ptr(), length: data.len() }
+    }
+
+    /// The caller's, until `replayer_forget`.
+    fn lent(data: Box<[u8]>) -> Bytes {
+        let length = data.len();
+        Bytes { data: Box::into_raw(data).cast(), length }
     }
 }
 
@@ -126,16 +134,30 @@ pub unsafe extern "C" fn replayer_read(schema: *const Schema, data: *const u8, l
         let (raw, mut made) = (given(data, length), Vec::new());
         let found = event::read(&*schema, raw, &mut made, &mut event::Stack::default())?;
         for (at, span) in [found.content, found.shown].into_iter().enumerate() {
-            let bytes: Box<[u8]> = span.of(raw, &made).into();
-            let length = bytes.len();
-            out.add(at).write(Bytes { data: Box::into_raw(bytes).cast(), length });
+            out.add(at).write(Bytes::lent(span.of(raw, &made).into()));
+        }
+        Some(())
+    })
+}
+
+/// `frame::frame`: batches into `out[0]`, cuts into `out[1]`, to be given back by `replayer_forget`.
+///
+/// # Safety
+/// `data` points to `length` bytes; `out` has room for two.
+#[no_mangle]
+pub unsafe extern "C" fn replayer_frame(data: *const u8, length: usize, limit: usize, out: *mut Bytes) -> i32 {
+    guarded(|| {
+        let (mut batches, mut cuts) = (Vec::new(), Vec::new());
+        frame::frame(given(data, length), limit, &mut batches, &mut cuts)?;
+        for (at, made) in [batches, cuts].into_iter().enumerate() {
+            out.add(at).write(Bytes::lent(made.into()));
         }
         Some(())
     })
 }
 
 /// # Safety
-/// `bytes` is one of `replayer_read`'s, and is given back once.
+/// `bytes` is one of `replayer_read`'s or `replayer_frame`'s, and is given back once.
 #[no_mangle]
 pub unsafe extern "C" fn replayer_forget(bytes: *const Bytes) {
     let Bytes { data, length } = std::ptr::read(bytes);
