@@ -7,7 +7,7 @@ that is folded again says the same again: the index takes it for what it is (top
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -15,7 +15,7 @@ import msgspec
 from replayer.core.decisions import Decision, decode_decision
 from replayer.core.errors import DamagedRow
 from replayer.core.glimpse import glimpse
-from replayer.core.outcome import Folding, Record, Rows, Send
+from replayer.core.outcome import Folding, Send
 from replayer.core.rows import DECISION, EVENT, FORMAT_BYTE, FUTURE, NUL, decode_event, prefix_of
 from replayer.core.shelf import TEMPLATE, bucket_of, shelf, thing
 from topics.catalogue import TEMPLATE_USAGE
@@ -28,20 +28,15 @@ _OVERRIDE = "workflow.human_override"
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class Indexed:
-    """A fold of timelines whose steps also say what they used. All its promises are those of `fold`."""
-
-    def __init__(self, fold: Callable[[Rows, Sequence[Record], int, int], Folding]) -> None:
-        self._fold = fold
-
-    def folding(self, rows: Rows, records: Sequence[Record], partition: int, now_ms: int) -> Folding:
-        folded = yield from self._fold(rows, records, partition, now_ms)
-        shelves = Shelves()
-        for start in range(0, len(folded.rows), _AT_A_TIME):
-            shelves.take(folded.rows[start : start + _AT_A_TIME])
-            yield
-        folded.sends.extend(shelves.sends())
-        return folded
+def indexed(folding: Folding) -> Folding:
+    """The fold of a step, which then also says what it used. All its promises are those of `folding`."""
+    folded = yield from folding
+    shelves = Shelves()
+    for start in range(0, len(folded.rows), _AT_A_TIME):
+        shelves.take(folded.rows[start : start + _AT_A_TIME])
+        yield
+    folded.sends.extend(shelves.sends())
+    return folded
 
 
 class _Workflow(NamedTuple):

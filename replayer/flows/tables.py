@@ -10,7 +10,7 @@ import structlog
 
 from replayer.core.deadletters import dead_letter
 from replayer.core.index import IndexFold
-from replayer.core.indexing import Indexed
+from replayer.core.indexing import indexed
 from replayer.core.origin import Originated
 from replayer.core.outcome import Record, Send
 from replayer.core.relay import RelayFold
@@ -47,7 +47,7 @@ def timelines(
     `fold` auto: native where its library can be used. The log says which it is, and why not the other. `index`: whether
     its steps tell the index what was used.
     """
-    folding, frame = _timeline_fold(lambda key: partition_of(key, partitions), max_record_bytes, fold)
+    folding, frame = _timeline_fold(lambda key: partition_of(key, partitions), max_record_bytes, fold, index)
     sources = catalogue.SOURCES
     if rekeyed:
         sources, folding = (*sources, catalogue.REKEYED_EVENTS), Originated(folding).folding
@@ -55,7 +55,7 @@ def timelines(
         TIMELINES,
         tuple(topic.name for topic in sources),
         partitions,
-        Indexed(folding).folding if index else folding,
+        folding,
         partial(_poison, max_record_bytes),
         implied=implied,
         frame=frame,
@@ -123,11 +123,11 @@ def _replays_fold(partitions: int, partition_of: Callable[[bytes, int], int], ma
 
 
 def _timeline_fold(
-    partition_of: Callable[[bytes], int], max_record_bytes: int, asked: str
+    partition_of: Callable[[bytes], int], max_record_bytes: int, asked: str, index: bool
 ) -> tuple[Fold, Frame | None]:
     if asked == "auto":
         try:
-            native = NativeFold(partition_of=partition_of, max_record_bytes=max_record_bytes)
+            native = NativeFold(partition_of=partition_of, max_record_bytes=max_record_bytes, indexed=index)
         except UnusableLibrary as exc:
             log.warning("timelines are folded in Python", reason=str(exc))
         except NoLibrary as exc:
@@ -137,7 +137,8 @@ def _timeline_fold(
             return native.folding, native.frame
     else:
         log.info("timelines are folded in Python", reason="REPLAYER_FOLD=python")
-    return TimelineFold(partition_of=partition_of, max_record_bytes=max_record_bytes).folding, None
+    python = TimelineFold(partition_of=partition_of, max_record_bytes=max_record_bytes).folding
+    return (lambda *step: indexed(python(*step))) if index else python, None
 
 
 def _poison(max_record_bytes: int, record: Record, exc: Exception, now_ms: int) -> Send:

@@ -42,7 +42,7 @@ _decode_heads = msgspec.msgpack.Decoder(list[tuple[int, bytes]]).decode
 _decode_keys = msgspec.msgpack.Decoder(list[bytes]).decode
 _decode_pairs = msgspec.msgpack.Decoder(Pairs).decode
 _decode_cuts = msgspec.msgpack.Decoder(list[tuple[int, int]]).decode
-_decode_summary = msgspec.msgpack.Decoder(tuple[list[int], list[int]]).decode
+_decode_summary = msgspec.msgpack.Decoder(tuple[list[int], list[int], list[int]]).decode
 
 
 class Library:
@@ -61,8 +61,9 @@ class Library:
         if not self._schema:
             raise UnusableLibrary(f"{path.name} does not know events like these: its rules miss a field they are about")
 
-    def step(self) -> Step:
-        return Step(self._functions, self._functions.replayer_step(self._schema))
+    def step(self, *, indexed: bool = False) -> Step:
+        """`indexed`: one that notes what was used, for `Step.usage`."""
+        return Step(self._functions, self._functions.replayer_step(self._schema, indexed))
 
     def read(self, raw: bytes) -> tuple[bytes, bytes] | None:
         """Canonical content and projection of a record; None where it is not understood."""
@@ -120,8 +121,9 @@ class Step:
         heads, keys = map(_seen, self._asked)
         return _decode_heads(heads), _decode_keys(keys)
 
-    def fold(self, piece: bytes, known: bytes) -> tuple[list[Pairs], list[int], list[int]]:
-        """Rows of events, implied and noted identities, decisions, heads; the groups left to Python; the counts.
+    def fold(self, piece: bytes, known: bytes) -> tuple[list[Pairs], list[int], list[int], list[int]]:
+        """Rows of events, implied and noted identities, decisions, heads; the groups left to Python; the counts; of an
+        indexed step, which rows of events `usage` says nothing of.
 
         `piece`: the one parsed last; `known`: [groups that are Python's, values of the keys asked for]. Raises NotDone.
         """
@@ -129,6 +131,13 @@ class Step:
             raise NotDone
         *rows, summary = map(_seen, self._answered)
         return list(map(_decode_pairs, rows)), *_decode_summary(summary)
+
+    def usage(self) -> Pairs:
+        """Keys and values of `template-usage`: what all that was folded has used. Raises NotDone."""
+        out = _Bytes()
+        if not self._functions.replayer_tell(self._handle, ctypes.byref(out)):
+            raise NotDone
+        return _decode_pairs(_seen(out))
 
 
 def _seen(found: _Bytes) -> memoryview:
@@ -159,10 +168,11 @@ def loaded(path: Path = LIBRARY, sources: Path = DIRECTORY) -> Any:
         ("frame", ctypes.c_int, (data, size, size, out)),
         ("forget", None, (out,)),
         ("sha256", ctypes.c_int, (data, size, ctypes.c_int, data)),
-        ("step", pointer, (pointer,)),
+        ("step", pointer, (pointer, ctypes.c_int)),
         ("end", None, (pointer,)),
         ("parse", ctypes.c_int, (pointer, data, size, out)),
         ("fold", ctypes.c_int, (pointer, data, size, data, size, out)),
+        ("tell", ctypes.c_int, (pointer, out)),
     ):
         function = getattr(functions, f"replayer_{name}")
         function.restype, function.argtypes = result, arguments

@@ -16,7 +16,7 @@ from replayer.core.decisions import decode_decision
 from replayer.core.errors import UnknownRowFormat
 from replayer.core.glimpse import glimpse
 from replayer.core.index import IndexFold
-from replayer.core.indexing import Indexed
+from replayer.core.indexing import indexed
 from replayer.core.lookup import Stretch
 from replayer.core.outcome import whole
 from replayer.core.page import Page, Position
@@ -36,7 +36,7 @@ from topics.projection import project
 
 WORKFLOWS = ("w", "v")
 splits = st.lists(st.integers(1, 5), min_size=1, max_size=4)
-indexed = Indexed(TimelineFold(partition_of=lambda _: 0, max_record_bytes=1 << 20).folding)
+timelines_of = TimelineFold(partition_of=lambda _: 0, max_record_bytes=1 << 20)
 index = IndexFold(partition_of=lambda _: 0, max_record_bytes=1 << 20)
 
 
@@ -46,7 +46,7 @@ def told(sequence: Sequence[tuple[str, bytes]], batches: Sequence[int] = (1000,)
     done, turn = 0, 0
     while done < len(records):
         size = batches[turn % len(batches)]
-        folded = whole(indexed.folding(timelines, records[done : done + size], 0, 0))
+        folded = whole(indexed(timelines_of.folding(timelines, records[done : done + size], 0, 0)))
         timelines.write(folded.stored)
         usage += [(send.key, send.value) for send in folded.sends if send.topic == "template-usage"]
         done, turn = done + size, turn + 1

@@ -31,6 +31,10 @@ _DATA: dict[str, list[dict[str, Any]]] = {
         for v in ("1", "2")
     ],
     "tool.call_failed": [{"call_id": "c", "tool_name": t, "error_class": "E"} for t in ("t1", "t2")],
+    "tool.call_started": [{"call_id": "c", "tool_name": "t1", "tool_version": v} for v in ("1", "2")],
+    "retrieval.performed": [
+        {"index_name": "i", "documents": [{"document_id": d}, {"document_id": "d0"}]} for d in "ab"
+    ],
     "policy.evaluated": [{"policy_id": "pii", "outcome": o} for o in ("allow", "deny")],
     "feedback.received": [{"score": s, "label": "x"} for s in (0.1, 0.2)],
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from benchmarks.workload import workload
 from replayer.core import capped
 from replayer.core.fetched import Fetched, fetched
+from replayer.core.indexing import Shelves
 from replayer.core.outcome import Folded
 from replayer.core.rows import MAX_INLINE
 from replayer.core.sizes import topic
@@ -36,7 +39,7 @@ from tests.core.timelines import (
     recovered,
 )
 from tests.drawn import Log, MemoryRows, events, full
-from tests.native.agreement import LIMIT, Both, keyed, library, logged
+from tests.native.agreement import LIMIT, Both, keyed, library, logged, said
 from tests.native.spelling import model_of, mutated, respelled
 from topics.events import MODELS
 
@@ -128,6 +131,78 @@ def test_the_ordinary_workload_is_folded_by_native_code(size: Any) -> None:
     both = Both()
     both.materialised(told, (700, 1, 64))
     assert both.taken == both.all == 2000
+
+
+class Looking(Shelves):
+    """Notes what Python looks at to say what was used."""
+
+    rows = 0
+
+    def take(self, rows: Iterable[tuple[bytes, bytes | None]]) -> None:
+        found = list(rows)
+        Looking.rows += len(found)
+        super().take(found)
+
+
+@contextmanager
+def looked_at(expected: int) -> Iterator[None]:
+    """How many rows Python has to look at in here, where native code folds."""
+    Looking.rows = 0
+    with mock.patch.object(native_fold, "Shelves", Looking):
+        yield
+    assert Looking.rows == expected
+
+
+def invocation(number: int, **data: Any) -> dict[str, Any]:
+    told = {"provider": "p", "model": "m", "prompt_template": {"template_id": "t", "version": "1"}} | data
+    return document("model.invocation_completed", event_id=f"e{number}", decision_id=f"d{number % 3}", data=told)
+
+
+@pytest.mark.parametrize("size", ["1KB", "200B"])
+def test_what_the_ordinary_workload_uses_is_said_by_native_code(size: Any) -> None:
+    told = [Log(topic(size), n, value, key=key) for n, (key, value) in enumerate(workload(size, 2000, active=100))]
+    with looked_at(0):
+        folded = Both().fold(MemoryRows(), told)
+    assert sum(len(uses) for uses, *_ in said(folded).values()) == 2000
+
+
+def test_python_looks_at_what_native_code_cannot_say() -> None:
+    """Lists, and texts that would have to be unescaped: these events' rows and no others."""
+    retrieved = {"index_name": "i", "documents": [{"document_id": "a", "version": "1"}, {"document_id": "b"}]}
+    verdict = {"policy_id": "p", "outcome": "deny", "rule_id": 'a "rule"'}
+    call = {"call_id": "c", "tool_name": "f", "tool_version": 'a "version"'}
+    strange = [
+        document("retrieval.performed", event_id="r", data=retrieved),
+        document("policy.evaluated", event_id="p", data=verdict),
+        document("tool.call_started", event_id="c", data=call),
+    ]
+    plain = [invocation(number) for number in range(40)]
+    records = keyed(one_topic(*plain[:7], strange[0], *plain[7:20], *strange[1:], *plain[20:]))
+    for at_a_time in (1, 5, 256):
+        both = Both()
+        with mock.patch.object(native_fold, "_AT_A_TIME", at_a_time), looked_at(3):
+            folded = both.fold(MemoryRows(), records)
+        assert both.taken == both.all
+        assert {key[:1] for key in said(folded)} == {b"t", b"m", b"p", b"f", b"d", b"x"}
+
+
+def test_what_is_used_more_often_than_one_record_says() -> None:
+    folded = Both().fold(MemoryRows(), keyed(one_topic(*map(invocation, range(2500)))))
+    shelves = said(folded)
+    (template,) = (key for key in shelves if key[:1] == b"t")
+    assert [len(part) for part in shelves[template]] == [2500, 0, 3]
+    assert [send.key for send in folded.sends].count(template) == 3
+
+
+def test_templates_whose_names_have_an_at_in_them() -> None:
+    named = [{"template_id": name, "version": version} for name, version in (("a@b", "1"), ("a", "b@1"), ("a@", "@1"))]
+    records = keyed(one_topic(*(invocation(n, prompt_template=template) for n, template in enumerate(named))))
+    Both().materialised(records, (1, 2))
+
+
+def test_a_fold_that_is_not_indexed_says_nothing() -> None:
+    records = keyed(one_topic(*map(invocation, range(5))))
+    assert not folds_natively(MemoryRows(), records).sends
 
 
 @given(deliveries(workflows=WORKFLOWS, max_size=30))
@@ -247,10 +322,11 @@ def test_numbers_that_fit_nowhere_are_pythons() -> None:
 
 def test_a_library_that_breaks_down_is_not_the_step_s_end() -> None:
     records = keyed(one_topic(*(document("policy.evaluated", event_id=f"e{n}") for n in range(9))))
-    native = NativeFold(partition_of=lambda _: 0, max_record_bytes=LIMIT, library=library())
-    for broken in ("parse", "fold"):
+    both = Both()
+    for broken in ("parse", "fold", "usage"):
         with mock.patch(f"replayer.native.library.Step.{broken}", side_effect=NotDone):
-            assert native.fold(MemoryRows(), records, 0, 0) == fold(MemoryRows(), records)
+            both.fold(MemoryRows(), records)
+    assert both.taken == 0
 
 
 @pytest.mark.parametrize("first", [False, True])

@@ -11,7 +11,7 @@ from functools import cache
 
 from replayer.core.faults import Faults, disturbed
 from replayer.core.index import IndexFold
-from replayer.core.indexing import Indexed
+from replayer.core.indexing import indexed
 from replayer.core.outcome import Folded, Folding, Record, Rows, whole
 from replayer.core.replays import ReplaysFold
 from replayer.core.simulation import Scenario, cases
@@ -40,7 +40,13 @@ def _home(key: bytes) -> int:
     return partition_of(key.decode())
 
 
-_timelines = Indexed(TimelineFold(partition_of=_home, max_record_bytes=1 << 20).folding)
+_timelines = TimelineFold(partition_of=_home, max_record_bytes=1 << 20)
+
+
+def _indexed(rows: Rows, records: Sequence[Record], partition: int, now_ms: int) -> Folding:
+    return indexed(_timelines.folding(rows, records, partition, now_ms))
+
+
 _templates = IndexFold(partition_of=_home, max_record_bytes=1 << 20)
 _replays = ReplaysFold(partition_of=_home)
 
@@ -48,7 +54,7 @@ _replays = ReplaysFold(partition_of=_home)
 def _table(topic: str) -> tuple[str, Callable[[Rows, Sequence[Record], int, int], Folding]]:
     if topic == TEMPLATE_USAGE.name:
         return "templates", _templates.folding
-    return ("replays", _replays.folding) if topic.startswith("replay-") else ("timelines", _timelines.folding)
+    return ("replays", _replays.folding) if topic.startswith("replay-") else ("timelines", _indexed)
 
 
 class Log:

@@ -27,6 +27,10 @@ impl Values {
         }
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(Vec::as_slice)
+    }
+
     /// Puts `value` into the set called `name`; where that pushes one out, its owner's `overflow` says so.
     pub fn put(&mut self, value: &[u8], name: &str, overflow: &mut Values) {
         if let Err(at) = self.0.binary_search_by(|known| known[..].cmp(value)) {
@@ -70,6 +74,14 @@ impl Counts {
             msgpack::text(out, name);
             msgpack::integer(out, *count);
         }
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(|(name, _)| name.as_slice())
+    }
+
+    pub fn has(&self, name: &[u8]) -> bool {
+        self.0.iter().any(|(known, count)| known == name && *count > 0)
     }
 
     pub fn count(&mut self, name: &[u8]) -> Option<()> {

@@ -99,10 +99,10 @@ impl Decision {
         msgpack::array(out, FIELDS);
         msgpack::text(out, &self.name);
         self.tally.write(out);
-        write_text_or_nil(out, self.template.as_deref());
+        msgpack::text_or_nil(out, self.template.as_deref());
         Rank::write(self.template_at.as_ref(), out);
         self.templates.write(out);
-        write_text_or_nil(out, self.model.as_deref());
+        msgpack::text_or_nil(out, self.model.as_deref());
         Rank::write(self.model_at.as_ref(), out);
         self.models.write(out);
         msgpack::integer(out, self.latency_ms);
@@ -116,6 +116,34 @@ impl Decision {
         Rank::write(self.feedback_at.as_ref(), out);
         self.overflow.write(out);
         self.applied.write(out, topics);
+    }
+
+    pub fn templates(&self) -> impl Iterator<Item = &[u8]> {
+        self.templates.iter()
+    }
+
+    /// What it has come to, as a `Standing` of topics/usage.py.
+    pub fn standing(&self, tenant: &[u8], workflow: &[u8], out: &mut Vec<u8>) {
+        let latest = self.feedback.as_ref();
+        msgpack::array(out, 10);
+        for text in [tenant, workflow, &self.name] {
+            msgpack::text(out, text);
+        }
+        msgpack::integer(out, self.tally.events);
+        msgpack::text(out, &self.tally.status);
+        msgpack::boolean(out, self.tally.counts.has(b"workflow.human_override"));
+        let mut outcomes: Vec<&[u8]> = self.policy_outcomes.names().collect();
+        outcomes.sort_unstable();
+        msgpack::array(out, outcomes.len());
+        for outcome in outcomes {
+            msgpack::text(out, outcome);
+        }
+        msgpack::integer(out, self.feedbacks);
+        match latest.and_then(|feedback| feedback.score) {
+            None => msgpack::nil(out),
+            Some(score) => msgpack::float(out, score),
+        }
+        msgpack::text_or_nil(out, latest.and_then(|feedback| feedback.words[0].as_deref()));
     }
 
     /// Counts a variant that the decision has not counted. None: a number would not fit.
@@ -171,13 +199,6 @@ fn text_or_nil(row: &mut Reader) -> Option<Option<Vec<u8>>> {
     row.text().map(|text| Some(text.to_vec()))
 }
 
-fn write_text_or_nil(out: &mut Vec<u8>, text: Option<&[u8]>) {
-    match text {
-        None => msgpack::nil(out),
-        Some(text) => msgpack::text(out, text),
-    }
-}
-
 impl Feedback {
     fn of(new: &rules::Feedback) -> Feedback {
         Feedback { score: new.score, words: new.words.map(|word| word.map(<[u8]>::to_vec)) }
@@ -201,7 +222,7 @@ impl Feedback {
             Some(score) => msgpack::float(out, score),
         }
         for word in &feedback.words {
-            write_text_or_nil(out, word.as_deref());
+            msgpack::text_or_nil(out, word.as_deref());
         }
     }
 }

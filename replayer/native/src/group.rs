@@ -8,6 +8,7 @@ use crate::rows::{self, EventRow, Sighting, FIRST, LATE, MAX_INLINE};
 use crate::rules::{Fields, Used, Variant};
 use crate::schema::Schema;
 use crate::span::Span;
+use crate::usage::{Noted, Noticed, Shelves};
 use std::collections::HashMap;
 
 /// A record that was understood.
@@ -60,10 +61,15 @@ pub struct Group {
     noted: Vec<usize>,
     decided: Vec<usize>,
     totals: Totals,
+    /// How many event rows it has written.
+    rows: u32,
+    /// For the index, where there is one.
+    used: Option<Noted>,
 }
 
 impl Group {
-    pub fn new(workflow: &[u8]) -> Group {
+    /// `indexed`: whether it notes what was used.
+    pub fn new(workflow: &[u8], indexed: bool) -> Group {
         Group {
             workflow: workflow.to_vec(),
             tenant: None,
@@ -80,6 +86,8 @@ impl Group {
             noted: Vec::new(),
             decided: Vec::new(),
             totals: Totals::default(),
+            rows: 0,
+            used: indexed.then(Noted::default),
         }
     }
 
@@ -210,6 +218,17 @@ impl Group {
         };
         rows::event_row(&mut out.data, &self.prefix, &facts, &row)?;
         out.count += 1;
+        if let Some(used) = &mut self.used {
+            let noticed = Noticed {
+                event,
+                id: facts.id,
+                topic: topics.name(event.topic),
+                decision: &self.decisions[event.decision].name,
+                row: self.rows,
+            };
+            used.take(fields.glimpse(&known.rules), self.tenant.as_ref()?, &self.workflow, &noticed);
+        }
+        self.rows = self.rows.checked_add(1)?;
         self.totals.folded += 1;
         head.applied.set(event.topic, next);
         Some(())
@@ -257,8 +276,13 @@ impl Group {
         Some(Some(0))
     }
 
-    /// Writes the rows that are written once: identities, decisions, the head.
-    pub fn finish(&self, out: &mut Out, topics: &Topics) {
+    /// Writes the rows that are written once (identities, decisions, the head), and tells `shelves` what was used.
+    pub fn finish(&self, out: &mut Out, topics: &Topics, shelves: &mut Shelves) {
+        if let (Some(used), Some(tenant)) = (&self.used, &self.tenant) {
+            let names: Vec<&[u8]> = self.decisions.iter().map(|decided| &decided.name[..]).collect();
+            let decided = self.decided.iter().filter_map(|place| self.decisions[*place].decision.as_ref());
+            shelves.take(used, (tenant, &self.workflow), &names, decided, out.whole_count as usize);
+        }
         let Out { value, implied, noted: notes, decisions, heads, totals, .. } = out;
         for (places, noted) in [(&self.new, false), (&self.noted, true)] {
             for identity in places.iter().map(|place| &self.identities[*place]) {

@@ -21,6 +21,7 @@ mod step;
 mod tag;
 mod tally;
 mod text;
+mod usage;
 
 use schema::Schema;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -28,7 +29,7 @@ use std::sync::Arc;
 use step::Step;
 
 /// This library's own sources, in the order of their names: whether it is that of the files beside it.
-const SOURCES: [(&str, &[u8]); 19] = [
+const SOURCES: [(&str, &[u8]); 20] = [
     ("capped.rs", include_bytes!("capped.rs")),
     ("decision.rs", include_bytes!("decision.rs")),
     ("event.rs", include_bytes!("event.rs")),
@@ -48,6 +49,7 @@ const SOURCES: [(&str, &[u8]); 19] = [
     ("tag.rs", include_bytes!("tag.rs")),
     ("tally.rs", include_bytes!("tally.rs")),
     ("text.rs", include_bytes!("text.rs")),
+    ("usage.rs", include_bytes!("usage.rs")),
 ];
 
 /// Bytes that belong to the library, until its next call with the same step or until they are given back.
@@ -178,15 +180,15 @@ pub unsafe extern "C" fn replayer_sha256(data: *const u8, length: usize, portabl
     })
 }
 
-/// A step under way, until `replayer_end`.
+/// A step under way, until `replayer_end`; `indexed`: one that notes what was used.
 ///
 /// # Safety
 /// `schema` is one of `replayer_schema`.
 #[no_mangle]
-pub unsafe extern "C" fn replayer_step(schema: *const Schema) -> *mut Handle {
+pub unsafe extern "C" fn replayer_step(schema: *const Schema, indexed: i32) -> *mut Handle {
     Arc::increment_strong_count(schema);
     let schema = Arc::from_raw(schema);
-    Box::into_raw(Box::new(Handle { step: Step::new(schema), broken: false }))
+    Box::into_raw(Box::new(Handle { step: Step::new(schema, indexed != 0), broken: false }))
 }
 
 /// # Safety
@@ -236,6 +238,21 @@ pub unsafe extern "C" fn replayer_fold(
         for (at, bytes) in answers.into_iter().enumerate() {
             out.add(at).write(Bytes::of(bytes));
         }
+        (*handle).broken = false;
+        Some(())
+    })
+}
+
+/// `Step::tell`; into `out` keys and values of the index's topic.
+///
+/// # Safety
+/// As of `replayer_parse`; `out` has room for one.
+#[no_mangle]
+pub unsafe extern "C" fn replayer_tell(handle: *mut Handle, out: *mut Bytes) -> i32 {
+    guarded(|| {
+        let step = usable(handle)?;
+        step.tell();
+        out.write(Bytes::of(&step.usage.data));
         (*handle).broken = false;
         Some(())
     })

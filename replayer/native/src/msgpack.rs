@@ -155,6 +155,10 @@ fn headed(out: &mut Vec<u8>, head: u8, rest: &[u8]) {
     out.extend_from_slice(rest);
 }
 
+pub fn boolean(out: &mut Vec<u8>, value: bool) {
+    out.push(if value { 0xc3 } else { 0xc2 });
+}
+
 pub fn float(out: &mut Vec<u8>, value: f64) {
     headed(out, 0xcb, &value.to_bits().to_be_bytes());
 }
@@ -167,6 +171,13 @@ pub fn text(out: &mut Vec<u8>, text: &[u8]) {
         length => headed(out, 0xdb, &(length as u32).to_be_bytes()),
     }
     out.extend_from_slice(text);
+}
+
+pub fn text_or_nil(out: &mut Vec<u8>, text_if_any: Option<&[u8]>) {
+    match text_if_any {
+        None => nil(out),
+        Some(value) => text(out, value),
+    }
 }
 
 /// The head of a byte string; its bytes follow.

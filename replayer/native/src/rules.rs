@@ -1,12 +1,14 @@
 //! What of an event the rules of head and decision are about: replayer/core/head.py and decisions.py say why.
 
+use crate::msgpack;
 use crate::schema::{Kind, Shape};
 use crate::span::{Span, NONE};
 use crate::text;
+use crate::usage::{self, Glimpse};
 use std::borrow::Cow;
 
 /// The fields the rules use, by their place in the event. The constants below are indices into this.
-pub const PATHS: [&str; 25] = [
+pub const PATHS: [&str; 30] = [
     "tenant_id",
     "workflow_id",
     "event_id",
@@ -32,6 +34,11 @@ pub const PATHS: [&str; 25] = [
     "data.evaluator",
     "data.reviewer_kind",
     "data.downstream_outcome",
+    "data.latency_band",
+    "data.tool_version",
+    "data.rule_id",
+    "data.enforced_action",
+    "data.reason_code",
 ];
 pub const TENANT: usize = 0;
 pub const WORKFLOW: usize = 1;
@@ -58,13 +65,18 @@ const LABEL: usize = 21;
 const EVALUATOR: usize = 22;
 const REVIEWER_KIND: usize = 23;
 const DOWNSTREAM: usize = 24;
+const BAND: usize = 25;
+const TOOL_VERSION: usize = 26;
+const RULE: usize = 27;
+const ACTION: usize = 28;
+const REASON: usize = 29;
 
 const ENVELOPE: std::ops::Range<usize> = TENANT..PROVIDER;
 const OF_MODELS: std::ops::Range<usize> = PROVIDER..TOKENS_IN;
 const OF_ANSWERS: std::ops::Range<usize> = PROVIDER..TOOL;
 const OF_TOOLS: std::ops::Range<usize> = TOOL..OUTCOME;
 const OF_POLICIES: std::ops::Range<usize> = OUTCOME..SCORE;
-const OF_FEEDBACK: std::ops::Range<usize> = SCORE..PATHS.len();
+const OF_FEEDBACK: std::ops::Range<usize> = SCORE..BAND;
 
 /// Where the fields of `PATHS` stand in one event, as they are in its canonical form; NONE where it has none.
 pub type Used = [Span; PATHS.len()];
@@ -79,9 +91,45 @@ enum Rule {
     Feedback,
 }
 
+/// What the index is told of events of one type: replayer/core/glimpse.py says why.
+#[derive(Clone, Copy)]
+enum Tells {
+    Nothing,
+    /// Of what is not read here: lists, and types that lack or hide a field.
+    Python,
+    Template {
+        failed: bool,
+    },
+    Tool,
+    Policy,
+}
+
+impl Tells {
+    fn of(event_type: &[u8], shape: &Shape) -> Tells {
+        let (tells, needed): (Tells, &[usize]) = match event_type {
+            b"model.invocation_completed" => (Tells::Template { failed: false }, &OF_TEMPLATES),
+            b"model.invocation_failed" => (Tells::Template { failed: true }, &OF_TEMPLATES),
+            b"tool.call_started" | b"tool.call_completed" | b"tool.call_failed" => {
+                (Tells::Tool, &[TOOL, TOOL_VERSION])
+            }
+            b"policy.evaluated" => (Tells::Policy, &[POLICY, POLICY_VERSION, OUTCOME, RULE, ACTION, REASON]),
+            b"retrieval.performed" => (Tells::Python, &[]),
+            _ => (Tells::Nothing, &[]),
+        };
+        if needed.iter().all(|used| shows(shape, *used)) {
+            tells
+        } else {
+            Tells::Python
+        }
+    }
+}
+
+const OF_TEMPLATES: [usize; 7] = [PROVIDER, MODEL, MODEL_VERSION, TEMPLATE, TEMPLATE_VERSION, LATENCY, BAND];
+
 /// How events of one type change heads and decisions.
 pub struct Rules {
     rule: Rule,
+    tells: Tells,
     pub head_status: Option<&'static [u8]>,
     pub decision_status: Option<&'static [u8]>,
 }
@@ -108,13 +156,21 @@ impl Rules {
             _ => (Rule::Nothing, 0..0),
         };
         let complete = ENVELOPE.chain(needed).all(|used| has(shape, used));
-        complete.then_some(Rules { rule, head_status, decision_status })
+        complete.then_some(Rules { rule, tells: Tells::of(event_type, shape), head_status, decision_status })
     }
 }
 
 fn has(shape: &Shape, used: usize) -> bool {
     shape.fields.iter().any(|field| match &field.kind {
         Kind::Object(inner) => has(inner, used),
+        _ => field.used == Some(used),
+    })
+}
+
+/// As `has`, and it is in the projection.
+fn shows(shape: &Shape, used: usize) -> bool {
+    shape.fields.iter().filter(|field| !field.hidden).any(|field| match &field.kind {
+        Kind::Object(inner) => shows(inner, used),
         _ => field.used == Some(used),
     })
 }
@@ -231,6 +287,53 @@ impl<'a> Fields<'a> {
                 ],
             }),
         })
+    }
+
+    /// What the event says was used. `Glimpse::Python` where a text is escaped.
+    pub fn glimpse(&self, rules: &Rules) -> Glimpse {
+        let seen = match rules.tells {
+            Tells::Nothing => return Glimpse::Nothing,
+            Tells::Python => None,
+            Tells::Template { failed } => self.template_used(failed),
+            Tells::Tool => self.tool_used(),
+            Tells::Policy => self.policy_used(),
+        };
+        seen.unwrap_or(Glimpse::Python)
+    }
+
+    fn template_used(&self, failed: bool) -> Option<Glimpse> {
+        let (model, version) = ([self.text(PROVIDER)?, b"/", self.text(MODEL)?].concat(), self.text_if_any(MODEL_VERSION)?);
+        let touched = Some(usage::thing(usage::MODEL, &model, version));
+        let Some(template) = self.text_if_any(TEMPLATE)? else {
+            return Some(Glimpse::Seen { used: None, touched });
+        };
+        let mut detail = Vec::with_capacity(64);
+        msgpack::array(&mut detail, 4);
+        msgpack::text(&mut detail, &at_version(&model, version));
+        match self.integer_if_any(LATENCY)? {
+            None => msgpack::nil(&mut detail),
+            Some(latency) => msgpack::integer(&mut detail, latency),
+        }
+        msgpack::text_or_nil(&mut detail, self.text_if_any(BAND)?);
+        msgpack::boolean(&mut detail, failed);
+        let thing = usage::thing(usage::TEMPLATE, template, Some(self.text(TEMPLATE_VERSION)?));
+        Some(Glimpse::Seen { used: Some((thing, detail)), touched })
+    }
+
+    fn tool_used(&self) -> Option<Glimpse> {
+        let thing = usage::thing(usage::TOOL, self.text(TOOL)?, self.text_if_any(TOOL_VERSION)?);
+        Some(Glimpse::Seen { used: None, touched: Some(thing) })
+    }
+
+    fn policy_used(&self) -> Option<Glimpse> {
+        let mut detail = Vec::with_capacity(64);
+        msgpack::array(&mut detail, 4);
+        msgpack::text(&mut detail, self.text(OUTCOME)?);
+        for used in [RULE, ACTION, REASON] {
+            msgpack::text_or_nil(&mut detail, self.text_if_any(used)?);
+        }
+        let thing = usage::thing(usage::POLICY, self.text(POLICY)?, self.text_if_any(POLICY_VERSION)?);
+        Some(Glimpse::Seen { used: Some((thing, detail)), touched: None })
     }
 
     fn model(&self, rule: Rule) -> Option<Data<'a>> {

@@ -11,6 +11,7 @@ use crate::out::{Out, Pairs, Totals, HEAD_BYTES};
 use crate::rules::{Fields, DECISION, EVENT_ID, TENANT, VARIANT_BYTES, WORKFLOW};
 use crate::schema::Schema;
 use crate::sha256;
+use crate::usage::Shelves;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ struct Want {
 
 pub struct Step {
     schema: Arc<Schema>,
+    indexed: bool,
     topics: Topics,
     stack: Stack,
     groups: Vec<Group>,
@@ -44,15 +46,20 @@ pub struct Step {
     /// What `fold` answers; of the events only `whole_bytes`, the rest is of the group that goes on.
     pub out: Out,
     pub summary: Vec<u8>,
+    shelves: Shelves,
+    /// What `tell` answers.
+    pub usage: Pairs,
 }
 
 impl Step {
-    pub fn new(schema: Arc<Schema>) -> Step {
+    /// `indexed`: whether it notes what was used.
+    pub fn new(schema: Arc<Schema>, indexed: bool) -> Step {
         let mut out = Out::default();
         out.events.reset();
         out.whole_bytes = HEAD_BYTES;
         Step {
             schema,
+            indexed,
             topics: Topics::default(),
             stack: Stack::default(),
             groups: Vec::new(),
@@ -66,6 +73,8 @@ impl Step {
             keys: Pairs::default(),
             out,
             summary: Vec::new(),
+            shelves: Shelves::default(),
+            usage: Pairs::default(),
         }
     }
 
@@ -86,7 +95,7 @@ impl Step {
             reader.array_of(3)?;
             let key = reader.bytes()?;
             match self.groups.get(number) {
-                None => self.groups.push(Group::new(key)),
+                None => self.groups.push(Group::new(key, self.indexed)),
                 Some(open) if open.is(key) => {}
                 Some(_) => return None,
             }
@@ -194,6 +203,7 @@ impl Step {
             pairs.reset();
         }
         out.totals = Totals::default();
+        self.shelves.left.clear();
     }
 
     fn know(&mut self, known: &[u8]) -> Option<()> {
@@ -226,7 +236,7 @@ impl Step {
     }
 
     fn fold_group(&mut self, number: usize, input: &[u8]) {
-        let Step { schema, topics, groups, of_group, events, made, out, .. } = self;
+        let Step { schema, topics, groups, of_group, events, made, out, shelves, .. } = self;
         let group = &mut groups[number];
         for event in &events[of_group[number].clone()] {
             if !group.failed {
@@ -239,7 +249,7 @@ impl Step {
             out.events.data.truncate(out.whole_bytes);
             out.events.count = out.whole_count;
         } else if group.whole {
-            group.finish(out, topics);
+            group.finish(out, topics, shelves);
         }
         if group.whole {
             (out.whole_bytes, out.whole_count) = (out.events.data.len(), out.events.count);
@@ -248,14 +258,14 @@ impl Step {
 
     /// Closes what is delivered; keeps the group that goes on.
     fn end(&mut self) {
-        let Step { out, groups, summary, .. } = self;
+        let Step { out, groups, summary, shelves, .. } = self;
         out.events.close(out.whole_count);
         for pairs in [&mut out.implied, &mut out.noted, &mut out.decisions, &mut out.heads] {
             pairs.close(pairs.count);
         }
         let failed: Vec<usize> = (0..groups.len()).filter(|at| groups[*at].whole && groups[*at].failed).collect();
         summary.clear();
-        msgpack::array(summary, 2);
+        msgpack::array(summary, 3);
         msgpack::array(summary, failed.len());
         for number in failed {
             msgpack::integer(summary, number as i64);
@@ -265,6 +275,15 @@ impl Step {
         for count in [totals.folded, totals.duplicate, totals.variant, totals.reprocessed, totals.late] {
             msgpack::integer(summary, count);
         }
+        msgpack::array(summary, shelves.left.len());
+        for row in &shelves.left {
+            msgpack::integer(summary, *row as i64);
+        }
         groups.retain(|group| !group.whole);
+    }
+
+    /// What all that was folded says was used: keys and values of `template-usage`.
+    pub fn tell(&mut self) {
+        self.shelves.write(&mut self.usage);
     }
 }

@@ -7,12 +7,12 @@ use crate::rules::Facts;
 
 #[derive(Clone)]
 pub struct Tally {
-    status: Vec<u8>,
+    pub status: Vec<u8>,
     status_at: Option<Rank>,
     first_us: i64,
     last_us: i64,
-    events: i64,
-    counts: Counts,
+    pub events: i64,
+    pub counts: Counts,
     agents: Values,
 }
 
