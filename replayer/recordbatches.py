@@ -7,13 +7,15 @@ and the record is like any other.
 Its CRC-32C does without the processor's instruction for it, which a twentieth of a worker's time went to.
 
 aiokafka's own records are dataclasses, made behind two calls for each: 1.06 µs of a worker's time, where these, of the
-same fields, take 0.80, and cost less wherever they go.
+same fields, take 0.80, and cost less wherever they go. With the native library none is made that nobody asks for
+(`replayer.core.unread`).
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import crc32c
@@ -23,18 +25,29 @@ from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import decode_varint_py
 
 from replayer.core.fetched import Fetched
+from replayer.core.unread import Part, Run, Unread, merged, part
+from replayer.native.library import Library, NotDone
+from replayer.native.wire import unread
 
 _LENGTH = struct.Struct(">8xi")  # a batch's first fields: base offset, then how many bytes follow this one
 _CRC = struct.Struct(">17xI")  # and the checksum of all that lies behind it
 _MAGIC, _WITH_HEADERS = 16, 2  # where a batch says its format, and the first format that has headers
+_HEADER = struct.Struct(">q13xhi2q14xi")  # base offset, attributes, -, first and greatest timestamp, how many records
+_HEADER_BYTES = 61
+_COMPRESSED, _APPENDED = 0x07, 0x08
+
+_library: Library | None = None
+"""What reads the records of this process; None: aiokafka."""
 
 
 class TolerantRecords:
     """What aiokafka's fetcher takes for the record batches of one partition in a fetch."""
 
     def __init__(self, data: bytes) -> None:
-        self._data, self._at = memoryview(data), 0
+        self._data, self._at = data, 0
+        self._view = memoryview(data)
         self._records = MemoryRecords(data)
+        self._indexed = 0  # bytes of the keys and values of all that lie in `data` as they are
 
     def size_in_bytes(self) -> int:
         return int(self._records.size_in_bytes())
@@ -48,16 +61,35 @@ class TolerantRecords:
         if batch is None:
             return None
         start = self._at
-        self._at += _LENGTH.size + _LENGTH.unpack_from(self._data, start)[0]
-        raw = self._data[start : self._at]
-        return _Batch(batch, raw) if raw[_MAGIC] >= _WITH_HEADERS else batch
+        self._at += _LENGTH.size + _LENGTH.unpack_from(self._view, start)[0]
+        raw = self._view[start : self._at]
+        return _Batch(batch, raw, self, start) if raw[_MAGIC] >= _WITH_HEADERS else batch
+
+    def part(self, library: Library, start: int, raw: memoryview) -> Part:
+        """The records of the batch that starts there. Raises NotDone."""
+        offset, attributes, _, timestamp, greatest, records = _HEADER.unpack_from(raw)
+        appended = bool(attributes & _APPENDED)
+        told = {"appended": appended, "offset": offset, "timestamp": greatest if appended else timestamp}
+        if attributes & _COMPRESSED:
+            data = _PatientBatch(raw).uncompressed()
+            index = library.index(data, 0, len(data), records, before=0, **told)
+            return part("", 0, data, index, int(appended))
+        index = library.index(
+            self._data, start + _HEADER_BYTES, start + len(raw), records, before=self._indexed, **told
+        )
+        found = part("", 0, self._data, index, int(appended))
+        self._indexed = found.bytes_to(found.records)
+        return found
 
 
 class _Batch:
-    """aiokafka's own batch; only where it stumbles over a name is it read by the patient one."""
+    """aiokafka's own batch; only where it stumbles over a name is it read by the patient one.
 
-    def __init__(self, batch: Any, raw: memoryview) -> None:
-        self._batch, self._raw = batch, raw
+    With the native library it has one record, which is all of them: `LeanPartition` knows.
+    """
+
+    def __init__(self, batch: Any, raw: memoryview, fetch: TolerantRecords, start: int) -> None:
+        self._batch, self._raw, self._fetch, self._start = batch, raw, fetch, start
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batch, name)
@@ -69,6 +101,15 @@ class _Batch:
         return next(self._batch)
 
     def __iter__(self) -> Iterator[Any]:
+        if _library is not None:
+            try:
+                found = self._fetch.part(_library, self._start, self._raw)
+            except NotDone:
+                pass  # whatever is wrong with it, aiokafka says so
+            else:
+                if found.records:
+                    yield _All(found)
+                return
         try:
             yield from self._batch
         except UnicodeDecodeError:
@@ -76,8 +117,19 @@ class _Batch:
             yield from _PatientBatch(self._raw)
 
 
+class _All:
+    """All records of a batch, as the one it has. `offset`: of the last."""
+
+    def __init__(self, found: Part) -> None:
+        self.part, self.offset = found, found.record(found.records - 1).offset
+
+
 class _PatientBatch(_DefaultRecordBatchPy):  # type: ignore[misc] # final, as far as type checkers go
     """aiokafka's batch in Python, with names that decode."""
+
+    def uncompressed(self) -> bytes:
+        super()._maybe_uncompress()
+        return bytes(self._buffer)
 
     def _maybe_uncompress(self) -> None:
         super()._maybe_uncompress()
@@ -99,14 +151,23 @@ class _Name(bytearray):
 
 
 class LeanPartition(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka has no types
-    """What aiokafka's fetcher takes for the records of one partition in a fetch."""
+    """What aiokafka's fetcher takes for the records of one partition in a fetch: Fetched, or stretches of them."""
 
-    def __iter__(self) -> Iterator[Fetched]:
-        return self._records_iterator  # type: ignore[no-any-return] # of what `_consumer_record` makes
+    _records_iterator: Iterator[Any]  # of what `_consumer_record` makes
 
-    def _consumer_record(self, tp: Any, record: Any) -> Fetched:
+    def __iter__(self) -> Iterator[Any]:
+        return self._records_iterator
+
+    def put_back(self, records: Unread) -> None:
+        """What comes next."""
+        self._records_iterator = chain([records], self._records_iterator)
+
+    def _consumer_record(self, tp: Any, record: Any) -> Fetched | Unread:
+        if isinstance(record, _All):
+            here = record.part._replace(topic=tp.topic, partition=tp.partition)
+            return Unread([Run(here, 0, here.records)]).since(self.next_fetch_offset)
         key, value = record.key, record.value
-        return Fetched(
+        found = Fetched(
             tp.topic,
             tp.partition,
             record.offset,
@@ -119,12 +180,51 @@ class LeanPartition(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka 
             -1 if value is None else len(value),
             tuple(record.headers),
         )
+        return found if _library is None else unread(_library, [found])
 
 
-def install() -> None:
+class LeanResult(fetcher.FetchResult):  # type: ignore[misc] # as above
+    """What aiokafka's fetcher hands records out by: with the native library, unread."""
+
+    _partition_records: Any
+
+    def getone(self) -> Any:
+        if _library is None:
+            return super().getone()
+        found = self.getall(1)
+        return found[0] if found else None
+
+    def getall(self, max_records: int | None = None) -> Sequence[Fetched]:
+        if _library is None:
+            return super().getall(max_records)  # type: ignore[no-any-return]
+        if not self.check_assignment(self._topic_partition) or not self.has_more():
+            return Unread(())
+        records, runs, count = self._partition_records, [], 0
+        for stretch in records:
+            taken = stretch
+            if max_records is not None and len(stretch) > max_records - count:
+                taken = stretch[: max_records - count]
+                records.put_back(stretch[len(taken) :])
+            runs += taken.runs
+            count += len(taken)
+            records.next_fetch_offset = taken[-1].offset + 1
+            if max_records is not None and count >= max_records:
+                self._update_position()
+                break
+        else:
+            self._update_position()
+            self._partition_records = None
+        return merged(runs)
+
+
+def install(library: Library | None = None) -> None:
     """Have every consumer of this process read batches in this way. To be called before one fetches; again is nothing.
 
-    There is no door for it: the fetcher finds the classes by their names in its module.
+    `library`: what reads their records; the process keeps to the first. There is no door for it: the fetcher finds the
+    classes by their names in its module.
     """
+    global _library
+    _library = _library or library
     fetcher.MemoryRecords = TolerantRecords
     fetcher.PartitionRecords = LeanPartition
+    fetcher.FetchResult = LeanResult

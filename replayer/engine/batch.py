@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from replayer.core.unread import Unread
+
 
 class Batch:
     """Looks like one consumer record to Faust: its offset is the last one the batch covers, its value the batch itself.
@@ -67,7 +69,32 @@ class Batch:
 
 def weight(records: Sequence[Any]) -> int:
     """Bytes of their keys and values."""
-    return sum(len(record.value or b"") + len(record.key or b"") for record in records)
+    if isinstance(records, Unread):
+        return records.weight
+    return sum(map(_weight, records))
+
+
+def since(records: Sequence[Any], offset: int) -> Sequence[Any]:
+    """Those at this offset and above."""
+    if isinstance(records, Unread):
+        return records.since(offset)
+    return [record for record in records if record.offset >= offset]
+
+
+def _weight(record: Any) -> int:
+    return len(record.value or b"") + len(record.key or b"")
+
+
+def _fitting(records: Sequence[Any], start: int, most: int, most_bytes: int) -> int:
+    """As Unread.fitting."""
+    if isinstance(records, Unread):
+        return records.fitting(start, most, most_bytes)
+    size = 0
+    for index in range(start, len(records)):
+        size += _weight(records[index])
+        if index > start and (index - start >= most or size > most_bytes):
+            return index
+    return len(records)
 
 
 def split(
@@ -86,13 +113,12 @@ def split(
     `max_bytes` is a batch of its own. No records: one empty batch.
     """
     batches: list[Batch] = []
-    start, begin, size = 0, before, 0
-    for index, record in enumerate(records):
-        weight = len(record.value or b"") + len(record.key or b"")
-        if index > start and (index - start >= max_records or size + weight > max_bytes):
-            end = records[index - 1].offset + 1
-            batches.append(Batch(topic, partition, records[start:index], begin, end, epoch, size=size))
-            start, begin, size = index, end, 0
-        size += weight
-    batches.append(Batch(topic, partition, records[start:], begin, after, epoch, size=size))
+    start, begin = 0, before
+    while (end := _fitting(records, start, max_records, max_bytes)) < len(records):
+        part = records[start:end]
+        reached = part[-1].offset + 1
+        batches.append(Batch(topic, partition, part, begin, reached, epoch, size=weight(part)))
+        start, begin = end, reached
+    rest = records[start:]
+    batches.append(Batch(topic, partition, rest, begin, after, epoch, size=weight(rest)))
     return batches

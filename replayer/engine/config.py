@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from replayer.core.outcome import Folding, Record, Rows, Send
+from replayer.native.library import Library
 
 Guarantee = Literal["exactly_once", "at_least_once"]
 
@@ -16,10 +17,6 @@ Fold = Callable[[Rows, Sequence[Record], int, int], Folding]
 
 #: `implied(rows)`: rows that follow from rows of the changelog and are not in it; pure.
 Implied = Callable[[Iterable[tuple[bytes, bytes | None]]], Sequence[tuple[bytes, bytes]]]
-
-#: `frame(rows, limit)`: Kafka's record batches of at most `limit` bytes (a row that is larger is alone in one), their
-#: headers all zeros, and how many rows are in each. None: it cannot.
-Frame = Callable[[Sequence[tuple[bytes, bytes | None]], int], list[tuple[bytearray, int]] | None]
 
 #: `poison(record, exception, now_ms)`: the dead letter for a record whose fold raises.
 Poison = Callable[[Record, Exception, int], Send]
@@ -35,7 +32,7 @@ class TableSpec:
     `feeds`: topics of this group's to which what it reads is sent on, and which must not grow without end. Such a table
     keeps no rows but its positions; its source is somebody else's topic, and so is the number of its partitions.
     `implied` makes a fold's `Folded.implied` anew of the rows a changelog brings; None where there never are any.
-    `frame` makes the changelog's record batches; None: aiokafka does, row by row.
+    `library`: what its fold is done by; it also reads what is fetched and frames the changelog's batches.
     `after_commit(partition)` is called on the event loop after every durable batch and after an assignment.
     """
 
@@ -48,7 +45,7 @@ class TableSpec:
     buries: bool = True
     implied: Implied | None = None
     feeds: tuple[str, ...] = ()
-    frame: Frame | None = None
+    library: Library | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,7 @@ class Engine:
         self.failure: str | None = None
         self.stop_worker: Callable[[], None] | None = None
         self.specs = {spec.name: spec for spec in tables}
+        self.library = next((spec.library for spec in tables if spec.library is not None), None)
         self.app = create_app(config, self)
         self.changelogs = Changelogs(self)
         self._tables = {spec.name: self._create_table(spec) for spec in tables}

@@ -52,7 +52,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         self._wanted: set[TP] = set()  # what the fetch under way may answer with; of this thread alone
 
     def _create_worker_consumer(self, transport: Any) -> Any:
-        install()
+        install(self.consumer.engine.library)
         consumer = super()._create_worker_consumer(transport)
         # Sources may be transactional and changelogs are: an aborted record must never be seen. A lost position is an
         # event to be told, not to be papered over by a reset.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from replayer.core.outcome import Record
-from replayer.engine.batch import Batch, weight
+from replayer.engine.batch import Batch, since, weight
 from replayer.engine.position import Position, fingerprint
 
 
@@ -132,7 +132,7 @@ class Inbox:
         records: Sequence[Record] = head.records
         size = head.size  # known already: adding it up again took a twentieth of the worker's time
         if records and records[0].offset < self.position:
-            records = [record for record in records if record.offset >= self.position]
+            records = since(records, self.position)
             size = weight(records)
         if len(records) > room:
             if not room:

@@ -56,7 +56,7 @@ class Lane:
         self._engine, self._spec, self.partition, self._store = engine, spec, partition, store
         self.table = spec.name
         self._config = engine.config
-        self.outbox = Outbox(engine, spec.name, partition, spec.frame)
+        self.outbox = Outbox(engine, spec.name, partition, spec.library)
         self._inboxes: dict[str, Inbox] = {}
         self._positions: dict[str, Position] = {}
         self._turn = 0

@@ -22,8 +22,8 @@ from faust.types import TP
 
 from replayer.core.errors import ReplayerError
 from replayer.core.outcome import Send
-from replayer.engine.config import Frame
 from replayer.engine.producer import LaneProducer
+from replayer.native.library import Library
 
 if TYPE_CHECKING:
     from replayer.engine.engine import Engine
@@ -61,9 +61,9 @@ _HOPELESS = (
 class Outbox:
     """Publishes the steps of one table partition and finds out what became of those that failed."""
 
-    def __init__(self, engine: Engine, table: str, partition: int, frame: Frame | None = None) -> None:
+    def __init__(self, engine: Engine, table: str, partition: int, library: Library | None = None) -> None:
         self._engine, self._table, self._partition = engine, table, partition
-        self.producer = LaneProducer(engine.config, table, partition, frame)
+        self.producer = LaneProducer(engine.config, table, partition, library)
         self._committed: dict[str, int | None] = {}
         self._next_row: int | None = None  # at least once: the changelog offset of the row that comes next
         self._closing_at: float | None = None

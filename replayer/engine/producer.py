@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -14,8 +15,9 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from replayer import clients
 from replayer.core.outcome import Send
-from replayer.engine.config import EngineConfig, Frame
+from replayer.engine.config import EngineConfig
 from replayer.engine.framed import FramedBatch
+from replayer.native.library import Library, NotDone
 
 log = structlog.get_logger(__name__)
 
@@ -36,8 +38,8 @@ class LaneProducer:
     open and fences it. At least once: idempotent, acks=all.
     """
 
-    def __init__(self, config: EngineConfig, table: str, partition: int, frame: Frame | None = None) -> None:
-        self._config, self._table, self._partition, self._frame = config, table, partition, frame
+    def __init__(self, config: EngineConfig, table: str, partition: int, library: Library | None = None) -> None:
+        self._config, self._table, self._partition, self._library = config, table, partition, library
         self._changelog = f"{config.app_id}-{table}-changelog"
         self._producer: AIOKafkaProducer | None = None
 
@@ -129,11 +131,11 @@ class LaneProducer:
         self, producer: AIOKafkaProducer, rows: Sequence[tuple[bytes, bytes | None]]
     ) -> Iterator[FramedBatch | BatchBuilder]:
         """The rows in as few record batches as hold them: `fold` has bounded each, and one alone always has room."""
-        framed = self._frame(rows, _BATCH_BYTES) if self._frame is not None else None
-        if framed is not None:
-            for records, count in framed:
-                yield FramedBatch(records, count, transactional=self._config.exactly_once)
-            return
+        if self._library is not None:
+            with contextlib.suppress(NotDone):
+                for records, count in self._library.framed(rows, _BATCH_BYTES):
+                    yield FramedBatch(records, count, transactional=self._config.exactly_once)
+                return
         batch = producer.create_batch()
         for key, value in rows:
             if batch.append(key=key, value=value, timestamp=None) is None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from replayer.core.outcome import Record
+from replayer.core.unread import joined
 from replayer.engine.inbox import Piece
 from replayer.engine.position import Position, fingerprint
 
@@ -19,14 +20,14 @@ class Step:
     def add(self, piece: Piece) -> None:
         last = self.pieces[-1] if self.pieces else None
         if last is not None and last.topic == piece.topic and piece.gap is None:
-            records = [*last.records, *piece.records]
+            records = joined([last.records, piece.records])
             self.pieces[-1] = Piece(piece.topic, records, piece.after, last.gap, last.size + piece.size)
         else:
             self.pieces.append(piece)
 
     @property
-    def records(self) -> list[Record]:
-        return [record for piece in self.pieces for record in piece.records]
+    def records(self) -> Sequence[Record]:
+        return joined([piece.records for piece in self.pieces])
 
     @property
     def offsets(self) -> dict[str, int]:

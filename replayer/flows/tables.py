@@ -17,9 +17,9 @@ from replayer.core.relay import RelayFold
 from replayer.core.replays import ReplaysFold
 from replayer.core.rows import implied
 from replayer.core.timeline import TimelineFold
-from replayer.engine.config import Fold, Frame, TableSpec
+from replayer.engine.config import Fold, TableSpec
 from replayer.native.fold import NativeFold
-from replayer.native.library import NoLibrary, UnusableLibrary
+from replayer.native.library import Library, NoLibrary, UnusableLibrary
 from topics import catalogue, deadletter
 from topics.mapping import Rules
 
@@ -47,7 +47,7 @@ def timelines(
     `fold` auto: native where its library can be used. The log says which it is, and why not the other. `index`: whether
     its steps tell the index what was used.
     """
-    folding, frame = _timeline_fold(lambda key: partition_of(key, partitions), max_record_bytes, fold, index)
+    folding, library = _timeline_fold(lambda key: partition_of(key, partitions), max_record_bytes, fold, index)
     sources = catalogue.SOURCES
     if rekeyed:
         sources, folding = (*sources, catalogue.REKEYED_EVENTS), Originated(folding).folding
@@ -58,7 +58,7 @@ def timelines(
         folding,
         partial(_poison, max_record_bytes),
         implied=implied,
-        frame=frame,
+        library=library,
     )
 
 
@@ -124,7 +124,7 @@ def _replays_fold(partitions: int, partition_of: Callable[[bytes, int], int], ma
 
 def _timeline_fold(
     partition_of: Callable[[bytes], int], max_record_bytes: int, asked: str, index: bool
-) -> tuple[Fold, Frame | None]:
+) -> tuple[Fold, Library | None]:
     if asked == "auto":
         try:
             native = NativeFold(partition_of=partition_of, max_record_bytes=max_record_bytes, indexed=index)
@@ -134,7 +134,7 @@ def _timeline_fold(
             log.info("timelines are folded in Python", reason=str(exc))
         else:
             log.info("timelines are folded by native code")
-            return native.folding, native.frame
+            return native.folding, native.library
     else:
         log.info("timelines are folded in Python", reason="REPLAYER_FOLD=python")
     python = TimelineFold(partition_of=partition_of, max_record_bytes=max_record_bytes).folding

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -10,10 +11,25 @@ from typing import Any
 import msgspec
 
 from replayer.core.errors import ReplayerError
+from replayer.core.unread import NUMBERS, Run, Unread
 from replayer.native.schema import description
 from replayer.native.sources import DIRECTORY, LIBRARY, fingerprint
 
 Pairs = list[tuple[bytes, bytes]]
+
+
+class _Given(ctypes.Structure):
+    """Records of one partition, as native code is given them."""
+
+    _fields_ = (
+        ("data", ctypes.c_char_p),
+        ("length", ctypes.c_size_t),
+        ("rows", ctypes.c_void_p),
+        ("rows_length", ctypes.c_size_t),
+        ("topic", ctypes.c_char_p),
+        ("topic_length", ctypes.c_size_t),
+        ("partition", ctypes.c_int64),
+    )
 
 
 class NoLibrary(ReplayerError):
@@ -38,11 +54,13 @@ _view = ctypes.pythonapi.PyMemoryView_FromMemory
 _view.restype, _view.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int)
 _READ = 0x100  # PyBUF_READ
 
-_decode_heads = msgspec.msgpack.Decoder(list[tuple[int, bytes]]).decode
+_encode = msgspec.msgpack.Encoder().encode
+_decode_heads = msgspec.msgpack.Decoder(list[tuple[int, bytes, bytes]]).decode
 _decode_keys = msgspec.msgpack.Decoder(list[bytes]).decode
 _decode_pairs = msgspec.msgpack.Decoder(Pairs).decode
 _decode_cuts = msgspec.msgpack.Decoder(list[tuple[int, int]]).decode
-_decode_summary = msgspec.msgpack.Decoder(tuple[list[int], list[int], list[int]]).decode
+_decode_summary = msgspec.msgpack.Decoder(tuple[list[int], list[int]]).decode
+_decode_groups = msgspec.msgpack.Decoder(list[list[int]]).decode
 
 
 class Library:
@@ -75,13 +93,41 @@ class Library:
             self._functions.replayer_forget(ctypes.byref(one))
         return found[0], found[1]
 
-    def framed(self, rows: bytes, limit: int) -> list[tuple[bytearray, int]]:
-        """Record batches of at most `limit` bytes and how many records are in each; their headers are all zeros.
+    def index(
+        self,
+        data: bytes,
+        start: int,
+        end: int,
+        records: int,
+        offset: int,
+        timestamp: int,
+        *,
+        appended: bool,
+        before: int,
+    ) -> bytes:
+        """The index (`replayer.core.unread`) of a record batch's records, `data` from `start` to `end`.
 
-        `rows`: MessagePack of [key, value or nil] pairs. A record that is larger is a batch of its own. Raises NotDone.
+        `offset` and `timestamp` are the batch's; `appended`: whether all have its timestamp; `before`: bytes of keys
+        and values to count on from. Raises NotDone where these are not `records` sound records.
         """
-        out = (_Bytes * 2)()
-        if not self._functions.replayer_frame(rows, len(rows), limit, out):
+        out = _Bytes()
+        done = self._functions.replayer_index(
+            data, len(data), start, end, offset, timestamp, appended, records, before, ctypes.byref(out)
+        )
+        if not done:
+            raise NotDone
+        try:
+            return ctypes.string_at(out.data, out.length)
+        finally:
+            self._functions.replayer_forget(ctypes.byref(out))
+
+    def framed(self, rows: Sequence[tuple[bytes, bytes | None]], limit: int) -> list[tuple[bytearray, int]]:
+        """Kafka's record batches of at most `limit` bytes and how many rows are in each; their headers are all zeros.
+
+        A row that is larger is alone in one. Raises NotDone.
+        """
+        told, out = _encode(rows), (_Bytes * 2)()
+        if not self._functions.replayer_frame(told, len(told), limit, out):
             raise NotDone
         try:
             batches, start, found = _seen(out[0]), 0, []
@@ -100,11 +146,14 @@ class Library:
 
 
 class Step:
-    """One step under way: `parse` and `fold` in turns, a piece of the records at a time. To be used as a context."""
+    """One step under way: `load`, then `parse` and `fold` in turns, a piece of the records at a time. To be used as a
+    context.
+    """
 
     def __init__(self, functions: Any, handle: int) -> None:
         self._functions, self._handle = functions, handle
         self._asked, self._answered = (_Bytes * 2)(), (_Bytes * 6)()
+        self._held: object = None  # what native code points to
 
     def __enter__(self) -> Step:
         return self
@@ -114,23 +163,42 @@ class Step:
     ) -> None:
         self._functions.replayer_end(self._handle)
 
-    def parse(self, piece: bytes) -> tuple[list[tuple[int, bytes]], list[bytes]]:
-        """The heads to look up, each with the number of its group, and the other keys. Raises NotDone."""
-        if not self._functions.replayer_parse(self._handle, piece, len(piece), self._asked):
+    def load(self, records: Unread) -> int:
+        """Take the records of the step; answers how many have a key. Raises NotDone."""
+        topics = [run.part.topic.encode() for run in records.runs]
+        given = (_Given * len(topics))(*map(_given, records.runs, topics))
+        self._held = records, topics
+        keyed = ctypes.c_size_t()
+        if not self._functions.replayer_load(self._handle, given, len(given), ctypes.byref(keyed)):
+            raise NotDone
+        return keyed.value
+
+    def parse(self, most: int) -> tuple[list[tuple[int, bytes, bytes]], list[bytes]]:
+        """The heads to look up for the next `most` records, each with the number of its group and its records' key; and
+        the other keys. Raises NotDone.
+        """
+        if not self._functions.replayer_parse(self._handle, most, self._asked):
             raise NotDone
         heads, keys = map(_seen, self._asked)
         return _decode_heads(heads), _decode_keys(keys)
 
-    def fold(self, piece: bytes, known: bytes) -> tuple[list[Pairs], list[int], list[int], list[int]]:
-        """Rows of events, implied and noted identities, decisions, heads; the groups left to Python; the counts; of an
-        indexed step, which rows of events `usage` says nothing of.
+    def fold(self, known: bytes) -> tuple[list[Pairs], list[int], list[int]]:
+        """Rows of events, implied and noted identities, decisions, heads; the counts; of an indexed step, which rows of
+        events `usage` says nothing of.
 
-        `piece`: the one parsed last; `known`: [groups that are Python's, values of the keys asked for]. Raises NotDone.
+        Of what was parsed last. `known`: [groups that are Python's, values of the keys asked for]. Raises NotDone.
         """
-        if not self._functions.replayer_fold(self._handle, piece, len(piece), known, len(known), self._answered):
+        if not self._functions.replayer_fold(self._handle, known, len(known), self._answered):
             raise NotDone
         *rows, summary = map(_seen, self._answered)
         return list(map(_decode_pairs, rows)), *_decode_summary(summary)
+
+    def left(self) -> list[list[int]]:
+        """The records that are Python's, by their numbers in the step, those of one key together. Raises NotDone."""
+        out = _Bytes()
+        if not self._functions.replayer_leave(self._handle, ctypes.byref(out)):
+            raise NotDone
+        return _decode_groups(_seen(out))
 
     def usage(self) -> Pairs:
         """Keys and values of `template-usage`: what all that was folded has used. Raises NotDone."""
@@ -138,6 +206,21 @@ class Step:
         if not self._functions.replayer_tell(self._handle, ctypes.byref(out)):
             raise NotDone
         return _decode_pairs(_seen(out))
+
+
+def _given(run: Run, topic: bytes) -> _Given:
+    part = run.part
+    first = ctypes.cast(ctypes.c_char_p(part.index_bytes), ctypes.c_void_p).value or 0
+    row = NUMBERS * 8
+    return _Given(
+        part.data,
+        len(part.data),
+        first + run.start * row,
+        (run.end - run.start) * row,
+        topic,
+        len(topic),
+        part.partition,
+    )
 
 
 def _seen(found: _Bytes) -> memoryview:
@@ -162,6 +245,7 @@ def loaded(path: Path = LIBRARY, sources: Path = DIRECTORY) -> Any:
             f"{path.name} was built of other sources than those beside it: say `python -m replayer.native.build`"
         )
     pointer, size, data, out = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.POINTER(_Bytes)
+    number = ctypes.c_int64
     for name, result, arguments in (
         ("schema", pointer, (data, size)),
         ("read", ctypes.c_int, (pointer, data, size, out)),
@@ -170,8 +254,11 @@ def loaded(path: Path = LIBRARY, sources: Path = DIRECTORY) -> Any:
         ("sha256", ctypes.c_int, (data, size, ctypes.c_int, data)),
         ("step", pointer, (pointer, ctypes.c_int)),
         ("end", None, (pointer,)),
-        ("parse", ctypes.c_int, (pointer, data, size, out)),
-        ("fold", ctypes.c_int, (pointer, data, size, data, size, out)),
+        ("index", ctypes.c_int, (data, size, size, size, number, number, ctypes.c_int, size, number, out)),
+        ("load", ctypes.c_int, (pointer, ctypes.POINTER(_Given), size, ctypes.POINTER(size))),
+        ("parse", ctypes.c_int, (pointer, size, out)),
+        ("fold", ctypes.c_int, (pointer, data, size, out)),
+        ("leave", ctypes.c_int, (pointer, out)),
         ("tell", ctypes.c_int, (pointer, out)),
     ):
         function = getattr(functions, f"replayer_{name}")

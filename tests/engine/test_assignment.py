@@ -26,7 +26,7 @@ class Stage:
         self.cluster = Cluster(self.engine, monkeypatch, {A: log_of(6, "a")})
         self.made = []
 
-        def producer(config, table, partition, frame):
+        def producer(config, table, partition, library):
             self.made.append(self.cluster.producer())
             return self.made[-1]
 

@@ -12,21 +12,20 @@ from aiokafka.errors import MessageSizeTooLargeError, ProducerFenced
 
 from replayer.core.outcome import Send
 from replayer.engine.producer import LaneProducer
-from replayer.native.fold import NativeFold
-from replayer.native.library import NoLibrary
+from replayer.native.library import Library, NoLibrary
 from tests.engine.counting import TABLE
 from tests.engine.stores import engine_at
 from tests.engine.workers import admin, committed, read_all, until
 
 
-def _frames():
-    """aiokafka's own, and the native one where there is a library: the summary says so where there is none."""
+def _libraries():
+    """None, and the native one where there is one: the summary says so where there is none."""
     yield pytest.param(None, id="by aiokafka")
     with contextlib.suppress(NoLibrary):
-        yield pytest.param(NativeFold(partition_of=lambda _: 0, max_record_bytes=1 << 20).frame, id="framed")
+        yield pytest.param(Library(1 << 20), id="framed")
 
 
-in_either_frame = pytest.mark.parametrize("frame", list(_frames()))
+by_either = pytest.mark.parametrize("library", list(_libraries()))
 
 
 @pytest.fixture
@@ -39,8 +38,8 @@ async def config(broker, unique, tmp_path):
     return dataclasses.replace(engine_at(tmp_path).config, app_id=app, brokers=[broker], transaction_timeout_s=5.0)
 
 
-async def started(config, frame=None):
-    producer = LaneProducer(config, TABLE, 1, frame)
+async def started(config, library=None):
+    producer = LaneProducer(config, TABLE, 1, library)
     await producer.start()
     return producer
 
@@ -55,11 +54,11 @@ async def offset_is(config, expected):
     await until(equal, what=f"offset {expected}")
 
 
-@in_either_frame
+@by_either
 @pytest.mark.parametrize("guarantee", ["exactly_once", "at_least_once"])
-async def test_rows_in_order_sends_and_the_offset_of_the_last_row(broker, config, guarantee, frame):
+async def test_rows_in_order_sends_and_the_offset_of_the_last_row(broker, config, guarantee, library):
     config = dataclasses.replace(config, guarantee=guarantee)
-    producer = await started(config, frame)
+    producer = await started(config, library)
     rows = [(b"%04d" % index, bytes(40_000)) for index in range(60)]  # more than one record batch
     rows += [(b"gone", None), (b"large", bytes(950_000)), (b"last", b"1"), (b"but one", b"2")]
     sends = [
@@ -99,9 +98,9 @@ async def test_a_send_the_broker_refuses_is_never_passed_over(broker, config, gu
     await producer.stop()
 
 
-@in_either_frame
-async def test_a_successor_fences_and_what_was_open_is_aborted(broker, config, frame):
-    zombie = await started(config, frame)
+@by_either
+async def test_a_successor_fences_and_what_was_open_is_aborted(broker, config, library):
+    zombie = await started(config, library)
     await zombie._producer.begin_transaction()
     await zombie._append(zombie._producer, [(b"open", b"1")], [])
     successor = await started(config)

@@ -9,7 +9,6 @@ from functools import cache
 import msgspec
 import orjson
 
-from replayer.core.fetched import fetched
 from replayer.core.indexing import indexed
 from replayer.core.outcome import Folded, Folding, Record, Rows, whole
 from replayer.core.rows import opened
@@ -62,7 +61,7 @@ class Both:
         """Python's answer; fails where the native fold's is another."""
         kept = dict(rows)
         expected = self._python(rows, records, partition, now_ms)
-        found = self._native.fold(rows, list(map(fetched, records)), partition, now_ms)  # as they come from the log
+        found = self._native.fold(rows, records, partition, now_ms)
         assert rows == kept
         self.all += len(records)
         assert same(expected) == same(found)

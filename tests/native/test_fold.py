@@ -17,15 +17,16 @@ from hypothesis import strategies as st
 
 from benchmarks.workload import workload
 from replayer.core import capped
-from replayer.core.fetched import Fetched, fetched
 from replayer.core.indexing import Shelves
 from replayer.core.outcome import Folded
 from replayer.core.rows import MAX_INLINE
 from replayer.core.sizes import topic
 from replayer.core.timeline import TimelineFold
+from replayer.core.unread import Unread
 from replayer.native import fold as native_fold
 from replayer.native.fold import NativeFold
 from replayer.native.library import NotDone
+from replayer.native.wire import unread
 from tests.core.test_timeline import interrupted, splits
 from tests.core.timelines import (
     TOPICS,
@@ -329,44 +330,23 @@ def test_a_library_that_breaks_down_is_not_the_step_s_end() -> None:
     assert both.taken == 0
 
 
-@pytest.mark.parametrize("first", [False, True])
-def test_records_of_any_kind_are_folded(first: bool) -> None:
-    """Those that were not fetched are made into such; where both kinds stand side by side, Python folds if it must."""
-    records: list[Any] = keyed(one_topic(*(document("policy.evaluated", event_id=f"e{n}") for n in range(9))))
-    native = NativeFold(partition_of=lambda _: 0, max_record_bytes=LIMIT, library=library())
-    expected = fold(MemoryRows(), records)
-    assert native.fold(MemoryRows(), records, 0, 0) == expected
-    mixed = [fetched(one) if (n == 0) is first else one for n, one in enumerate(records)]
-    assert native.fold(MemoryRows(), mixed, 0, 0) == expected
-
-
-def test_a_fetched_record_is_what_it_was_made_of() -> None:
-    record = Log("t", 7, b"v", partition=3, key=None, timestamp=5, headers=(("a", b"1"), ("b", None)))
-    assert fetched(record) == Fetched("t", 3, 7, 5, 0, None, b"v", None, -1, 1, (("a", b"1"), ("b", None)))
-
-
 def test_what_the_library_is_handed_is_checked() -> None:
-    """Pieces that are no pieces, values that were not asked for: it says no, and goes on saying no with that step."""
-    (record,) = map(fetched, keyed(one_topic(document("policy.evaluated"))))
-    piece = msgspec.msgpack.encode([(b"w", True, [record])])
-    for odd in (b"", b"\xff", piece[:-1], piece + b"\0", msgspec.msgpack.encode([(b"w", False, []), (b"v", True, [])])):
-        with library().step() as step:
-            with pytest.raises(NotDone):
-                step.parse(odd)
-            with pytest.raises(NotDone):
-                step.parse(piece)
+    """Values that were not asked for, an index of something else: it says no, and goes on saying no with that step."""
+    records = unread(library(), keyed(one_topic(document("policy.evaluated"))))
     for known in (b"", b"\xc0", msgspec.msgpack.encode([[], []]), msgspec.msgpack.encode([[9], [None] * 3])):
         with library().step() as step:
-            heads, keys = step.parse(piece)
+            assert step.load(records) == 1
+            heads, keys = step.parse(5)
             assert [len(heads), len(keys)] == [1, 2]
             with pytest.raises(NotDone):
-                step.fold(piece, known)
+                step.fold(known)
             with pytest.raises(NotDone):
-                step.fold(piece, msgspec.msgpack.encode([[], [None] * 3]))
-    with library().step() as step:
-        step.parse(piece)
-        with pytest.raises(NotDone):
-            step.fold(piece[:-1], msgspec.msgpack.encode([[], [None] * 3]))
+                step.fold(msgspec.msgpack.encode([[], [None] * 3]))
+    (run,) = records.runs
+    for odd in (run.part._replace(data=b""), run.part._replace(data=run.part.data[:-20])):
+        native = NativeFold(partition_of=lambda _: 0, max_record_bytes=LIMIT, library=library())
+        with mock.patch.object(native._python, "folding", side_effect=LookupError), pytest.raises(LookupError):
+            native.fold(MemoryRows(), Unread([run._replace(part=odd)]), 0, 0)
 
 
 def test_a_large_batch_is_folded_with_pauses() -> None:

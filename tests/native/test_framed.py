@@ -11,15 +11,13 @@ from hypothesis import strategies as st
 
 from replayer.engine import framed
 from replayer.engine.framed import FramedBatch
-from replayer.native.fold import NativeFold
-from tests.native.agreement import LIMIT, library
+from tests.native.agreement import library
 
 Row = tuple[bytes, bytes | None]
 
 NOW_S = 1_700_000_000.123
 LEAST = 100  # of bytes: no batch is smaller
 
-_native = NativeFold(partition_of=lambda _: 0, max_record_bytes=LIMIT, library=library())
 _BYTES = st.binary(max_size=40) | st.integers(0, 9000).map(bytes)
 _rows = st.lists(st.tuples(_BYTES, st.none() | _BYTES), max_size=200)
 _producers = st.tuples(st.integers(0, 2**63 - 1), st.integers(0, 2**15 - 1), st.integers(0, 2**31 - 1))
@@ -27,7 +25,7 @@ _producers = st.tuples(st.integers(0, 2**63 - 1), st.integers(0, 2**15 - 1), st.
 
 def batches(rows: list[Row], limit: int, *, transactional: bool) -> list[FramedBatch]:
     with mock.patch.object(framed.time, "time", return_value=NOW_S):
-        return [FramedBatch(*one, transactional=transactional) for one in _native.frame(rows, limit) or ()]
+        return [FramedBatch(*one, transactional=transactional) for one in library().framed(rows, limit)]
 
 
 @given(_rows, st.booleans(), _producers)

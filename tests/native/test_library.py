@@ -7,14 +7,12 @@ import shutil
 from pathlib import Path
 from unittest import mock
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from replayer.core.decisions import Decision, Feedback
-from replayer.core.fetched import fetched
 from replayer.core.head import Head
 from replayer.core.rows import Sighting
 from replayer.flows import tables
@@ -23,6 +21,7 @@ from replayer.native.build import OPTIONS, build
 from replayer.native.fold import NativeFold
 from replayer.native.library import Library, NotDone, UnusableLibrary
 from replayer.native.sources import DIRECTORY, LIBRARY, fingerprint
+from replayer.native.wire import unread
 from tests.core.timelines import document, fold, one_topic
 from tests.drawn import MemoryRows
 from tests.native.agreement import LIMIT, keyed, library
@@ -56,9 +55,11 @@ def test_a_panic_leaves_the_step_to_python(panicking: tuple[Path, Path], capfd: 
     records = keyed(one_topic(*(document("policy.evaluated", event_id=f"{n}-panic-now") for n in range(5))))
     assert native.fold(MemoryRows(), records, 0, 0) == fold(MemoryRows(), records)
     assert native.fold(MemoryRows(), calm, 0, 0) == fold(MemoryRows(), calm)
-    piece = msgspec.msgpack.encode([(b"w", True, [fetched(records[0])])])
-    with other.step() as step, pytest.raises(NotDone):
-        step.parse(piece)
+    with other.step() as step:
+        step.load(unread(other, records))
+        for _ in range(2):
+            with pytest.raises(NotDone):
+                step.parse(9)
     assert capfd.readouterr().err == ""  # a panic's words may be a record's
 
 

@@ -13,7 +13,8 @@ use std::collections::HashMap;
 
 /// A record that was understood.
 pub struct Parsed {
-    /// Where the record's bytes are in the piece.
+    /// Which part the record is in, and where its value is in the part's data.
+    pub part: usize,
     pub raw: std::ops::Range<usize>,
     pub kind: usize,
     pub shown: Span,
@@ -44,6 +45,8 @@ struct Decided {
 }
 
 pub struct Group {
+    /// Which of the step's keys it is of.
+    pub keyed: usize,
     workflow: Vec<u8>,
     tenant: Option<Vec<u8>>,
     prefix: Vec<u8>,
@@ -69,8 +72,9 @@ pub struct Group {
 
 impl Group {
     /// `indexed`: whether it notes what was used.
-    pub fn new(workflow: &[u8], indexed: bool) -> Group {
+    pub fn new(workflow: &[u8], keyed: usize, indexed: bool) -> Group {
         Group {
+            keyed,
             workflow: workflow.to_vec(),
             tenant: None,
             prefix: Vec::new(),
@@ -89,10 +93,6 @@ impl Group {
             rows: 0,
             used: indexed.then(Noted::default),
         }
-    }
-
-    pub fn is(&self, workflow: &[u8]) -> bool {
-        self.workflow == workflow
     }
 
     /// Whether the record is one of this workflow, and the first of it. None: its key says another one.

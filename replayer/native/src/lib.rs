@@ -6,10 +6,10 @@
 mod capped;
 mod decision;
 mod event;
-mod fetched;
 mod frame;
 mod group;
 mod head;
+mod log;
 mod msgpack;
 mod out;
 mod rows;
@@ -33,11 +33,11 @@ const SOURCES: [(&str, &[u8]); 20] = [
     ("capped.rs", include_bytes!("capped.rs")),
     ("decision.rs", include_bytes!("decision.rs")),
     ("event.rs", include_bytes!("event.rs")),
-    ("fetched.rs", include_bytes!("fetched.rs")),
     ("frame.rs", include_bytes!("frame.rs")),
     ("group.rs", include_bytes!("group.rs")),
     ("head.rs", include_bytes!("head.rs")),
     ("lib.rs", include_bytes!("lib.rs")),
+    ("log.rs", include_bytes!("log.rs")),
     ("msgpack.rs", include_bytes!("msgpack.rs")),
     ("out.rs", include_bytes!("out.rs")),
     ("rows.rs", include_bytes!("rows.rs")),
@@ -71,9 +71,21 @@ impl Bytes {
     }
 }
 
+/// Records of one partition: their data, an index of it, and where they are from.
+#[repr(C)]
+pub struct Given {
+    data: *const u8,
+    length: usize,
+    rows: *const u8,
+    rows_length: usize,
+    topic: *const u8,
+    topic_length: usize,
+    partition: i64,
+}
+
 /// What a step is between two calls; `broken` after a panic: nothing is known of it then.
 pub struct Handle {
-    step: Step,
+    step: Step<'static>,
     broken: bool,
 }
 
@@ -159,7 +171,7 @@ pub unsafe extern "C" fn replayer_frame(data: *const u8, length: usize, limit: u
 }
 
 /// # Safety
-/// `bytes` is one of `replayer_read`'s or `replayer_frame`'s, and is given back once.
+/// `bytes` is one of `replayer_read`'s, `replayer_frame`'s or `replayer_index`'s, and is given back once.
 #[no_mangle]
 pub unsafe extern "C" fn replayer_forget(bytes: *const Bytes) {
     let Bytes { data, length } = std::ptr::read(bytes);
@@ -198,15 +210,65 @@ pub unsafe extern "C" fn replayer_end(handle: *mut Handle) {
     let _ = catch_unwind(AssertUnwindSafe(|| drop(Box::from_raw(handle))));
 }
 
+/// The index of a record batch's records, from `start` to `end` of `data`, into `out`, to be given back by
+/// `replayer_forget`. `appended`: whether all have the batch's timestamp.
+///
+/// # Safety
+/// `data` points to `length` bytes; `out` has room for one.
+#[no_mangle]
+pub unsafe extern "C" fn replayer_index(
+    data: *const u8,
+    length: usize,
+    start: usize,
+    end: usize,
+    offset: i64,
+    timestamp: i64,
+    appended: i32,
+    records: usize,
+    before: i64,
+    out: *mut Bytes,
+) -> i32 {
+    guarded(|| {
+        let batch = log::Batch { offset, timestamp, appended: appended != 0, records, before };
+        out.write(Bytes::lent(log::index(given(data, length), start, end, &batch)?.into()));
+        Some(())
+    })
+}
+
+/// `Step::load`; into `out` how many records have a key.
+///
+/// # Safety
+/// `handle` is one of `replayer_step` that no other thread uses; `parts` points to `count` parts; what they point to has
+/// the lengths they say, and lives until `replayer_end`.
+#[no_mangle]
+pub unsafe extern "C" fn replayer_load(handle: *mut Handle, parts: *const Given, count: usize, out: *mut usize) -> i32 {
+    guarded(|| {
+        let step = usable(handle)?;
+        let mut loaded = Vec::with_capacity(count);
+        for at in 0..count {
+            let part = &*parts.add(at);
+            loaded.push(log::Part::new(
+                given(part.data, part.length),
+                given(part.rows, part.rows_length),
+                given(part.topic, part.topic_length),
+                part.partition,
+            )?);
+        }
+        out.write(step.load(loaded)?);
+        (*handle).broken = false;
+        Some(())
+    })
+}
+
 /// `Step::parse`; into `out` the heads and the other keys to ask the table for.
 ///
 /// # Safety
-/// `handle` is one of `replayer_step` that no other thread uses; `data` points to `length` bytes; `out` has room for two.
+/// `handle` is one of `replayer_step` that no other thread uses; `out` has room for two.
 #[no_mangle]
-pub unsafe extern "C" fn replayer_parse(handle: *mut Handle, data: *const u8, length: usize, out: *mut Bytes) -> i32 {
+pub unsafe extern "C" fn replayer_parse(handle: *mut Handle, most: usize, out: *mut Bytes) -> i32 {
     guarded(|| {
         let step = usable(handle)?;
-        step.parse(given(data, length))?;
+        step.parse(most)?;
         for (at, bytes) in [&step.heads.data, &step.keys.data].into_iter().enumerate() {
             out.add(at).write(Bytes::of(bytes));
         }
@@ -218,19 +280,12 @@ pub unsafe extern "C" fn replayer_parse(handle: *mut Handle, data: *const u8, le
 /// `Step::fold`; into `out` the rows of events, implied and noted identities, decisions and heads, then the summary.
 ///
 /// # Safety
-/// As of `replayer_parse`; `known` points to `known_length` bytes; `out` has room for six.
+/// As of `replayer_parse`; `known` points to `length` bytes; `out` has room for six.
 #[no_mangle]
-pub unsafe extern "C" fn replayer_fold(
-    handle: *mut Handle,
-    data: *const u8,
-    length: usize,
-    known: *const u8,
-    known_length: usize,
-    out: *mut Bytes,
-) -> i32 {
+pub unsafe extern "C" fn replayer_fold(handle: *mut Handle, known: *const u8, length: usize, out: *mut Bytes) -> i32 {
     guarded(|| {
         let step = usable(handle)?;
-        step.fold(given(data, length), given(known, known_length))?;
+        step.fold(given(known, length))?;
         let rows = &step.out;
         let whole = &rows.events.data[..rows.whole_bytes];
         let answers =
@@ -238,6 +293,21 @@ pub unsafe extern "C" fn replayer_fold(
         for (at, bytes) in answers.into_iter().enumerate() {
             out.add(at).write(Bytes::of(bytes));
         }
+        (*handle).broken = false;
+        Some(())
+    })
+}
+
+/// `Step::leave`; into `out` the records that are left to Python.
+///
+/// # Safety
+/// As of `replayer_parse`; `out` has room for one.
+#[no_mangle]
+pub unsafe extern "C" fn replayer_leave(handle: *mut Handle, out: *mut Bytes) -> i32 {
+    guarded(|| {
+        let step = usable(handle)?;
+        step.leave();
+        out.write(Bytes::of(&step.others));
         (*handle).broken = false;
         Some(())
     })
@@ -259,7 +329,7 @@ pub unsafe extern "C" fn replayer_tell(handle: *mut Handle, out: *mut Bytes) -> 
 }
 
 /// The step, taken for broken until its call has come to its end.
-unsafe fn usable<'a>(handle: *mut Handle) -> Option<&'a mut Step> {
+unsafe fn usable<'a>(handle: *mut Handle) -> Option<&'a mut Step<'static>> {
     let handle = handle.as_mut()?;
     if std::mem::replace(&mut handle.broken, true) {
         return None;

@@ -15,11 +15,6 @@ impl<'a> Reader<'a> {
         self.at == self.data.len()
     }
 
-    /// How many bytes have been read.
-    pub fn at(&self) -> usize {
-        self.at
-    }
-
     fn byte(&mut self) -> Option<u8> {
         let byte = *self.data.get(self.at)?;
         self.at += 1;

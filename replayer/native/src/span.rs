@@ -9,7 +9,7 @@ pub struct Span(u64);
 pub const NONE: Span = Span(0);
 
 pub const MADE: u64 = 1 << 63;
-const MAX_BYTES: usize = (1 << 31) - 1;
+pub const MAX_BYTES: usize = (1 << 31) - 1;
 
 impl Span {
     /// None where there are more bytes than a span can tell.

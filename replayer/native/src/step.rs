@@ -1,19 +1,35 @@
-//! A step, piece by piece: `parse` says which rows a piece needs, `fold` takes them and makes rows.
+//! A step: `load` takes its records; then, piece by piece, `parse` says which rows a piece needs, and `fold` takes them and
+//! makes rows.
 //!
 //! Only the last group of a piece may go on in the next one. A group that is not understood leaves nothing behind.
 
 use crate::capped::Topics;
 use crate::event::{self, Stack};
-use crate::fetched::Fetched;
 use crate::group::{Group, Parsed};
+use crate::log::{Part, Record};
 use crate::msgpack::{self, Reader};
 use crate::out::{Out, Pairs, Totals, HEAD_BYTES};
 use crate::rules::{Fields, DECISION, EVENT_ID, TENANT, VARIANT_BYTES, WORKFLOW};
 use crate::schema::Schema;
 use crate::sha256;
 use crate::usage::Shelves;
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
+
+/// The records of one key, in the order they came.
+struct Keyed<'a> {
+    key: &'a [u8],
+    records: Vec<Place>,
+}
+
+/// A record: which part it is in, which of its records it is, which of the step's.
+#[derive(Clone, Copy)]
+struct Place {
+    part: u32,
+    record: u32,
+    number: u32,
+}
 
 enum Kind {
     Identity,
@@ -27,9 +43,17 @@ struct Want {
     place: usize,
 }
 
-pub struct Step {
+pub struct Step<'a> {
     schema: Arc<Schema>,
     indexed: bool,
+    parts: Vec<Part<'a>>,
+    keyed: Vec<Keyed<'a>>,
+    /// The records without a key, by their numbers.
+    nobodys: Vec<u32>,
+    /// Which of `keyed` comes next, and which of its records.
+    next: (usize, usize),
+    /// Those of `keyed` that are left to Python.
+    left: Vec<usize>,
     topics: Topics,
     stack: Stack,
     groups: Vec<Group>,
@@ -37,10 +61,9 @@ pub struct Step {
     of_group: Vec<Range<usize>>,
     events: Vec<Parsed>,
     made: Vec<u8>,
-    input_bytes: usize,
     want_heads: Vec<usize>,
     wants: Vec<Want>,
-    /// What `parse` answers: pairs of a group's number and its head's key; the other keys.
+    /// What `parse` answers: of each group that is new its number, its head's key and the records' key; the other keys.
     pub heads: Pairs,
     pub keys: Pairs,
     /// What `fold` answers; of the events only `whole_bytes`, the rest is of the group that goes on.
@@ -49,24 +72,30 @@ pub struct Step {
     shelves: Shelves,
     /// What `tell` answers.
     pub usage: Pairs,
+    /// What `leave` answers.
+    pub others: Vec<u8>,
 }
 
-impl Step {
+impl<'a> Step<'a> {
     /// `indexed`: whether it notes what was used.
-    pub fn new(schema: Arc<Schema>, indexed: bool) -> Step {
+    pub fn new(schema: Arc<Schema>, indexed: bool) -> Step<'a> {
         let mut out = Out::default();
         out.events.reset();
         out.whole_bytes = HEAD_BYTES;
         Step {
             schema,
             indexed,
+            parts: Vec::new(),
+            keyed: Vec::new(),
+            nobodys: Vec::new(),
+            next: (0, 0),
+            left: Vec::new(),
             topics: Topics::default(),
             stack: Stack::default(),
             groups: Vec::new(),
             of_group: Vec::new(),
             events: Vec::new(),
             made: Vec::new(),
-            input_bytes: 0,
             want_heads: Vec::new(),
             wants: Vec::new(),
             heads: Pairs::default(),
@@ -75,12 +104,40 @@ impl Step {
             summary: Vec::new(),
             shelves: Shelves::default(),
             usage: Pairs::default(),
+            others: Vec::new(),
         }
     }
 
-    /// `input`: [[key, whether the group ends, [record, ...]], ...], records as replayer/core/fetched.py has them.
-    /// None: that it is not.
-    pub fn parse(&mut self, input: &[u8]) -> Option<()> {
+    /// Takes all records of the step; answers how many have a key. None: a part's index is not its own.
+    pub fn load(&mut self, parts: Vec<Part<'a>>) -> Option<usize> {
+        let mut by_key: HashMap<&'a [u8], usize> = HashMap::new();
+        let (mut number, mut count) = (0u32, 0);
+        for (at, part) in parts.iter().enumerate() {
+            let data = part.data;
+            for record in 0..part.len() {
+                match part.record(record)?.key {
+                    None => self.nobodys.push(number),
+                    Some(range) => {
+                        let key = &data[range];
+                        let keyed = &mut self.keyed;
+                        let place = *by_key.entry(key).or_insert_with(|| {
+                            keyed.push(Keyed { key, records: Vec::new() });
+                            keyed.len() - 1
+                        });
+                        let (part, record) = (u32::try_from(at).ok()?, u32::try_from(record).ok()?);
+                        keyed[place].records.push(Place { part, record, number });
+                        count += 1;
+                    }
+                }
+                number = number.checked_add(1)?;
+            }
+        }
+        self.parts = parts;
+        Some(count)
+    }
+
+    /// The next piece, of `most` records.
+    pub fn parse(&mut self, most: usize) -> Option<()> {
         self.of_group.clear();
         self.events.clear();
         self.made.clear();
@@ -88,37 +145,34 @@ impl Step {
         self.wants.clear();
         self.heads.reset();
         self.keys.reset();
-        self.input_bytes = input.len();
-        let mut reader = Reader::new(input);
-        let groups = reader.array()?;
-        for number in 0..groups {
-            reader.array_of(3)?;
-            let key = reader.bytes()?;
-            match self.groups.get(number) {
-                None => self.groups.push(Group::new(key, self.indexed)),
-                Some(open) if open.is(key) => {}
-                Some(_) => return None,
+        let (mut room, mut number) = (most, 0);
+        while room > 0 && self.next.0 < self.keyed.len() {
+            let (at, from) = self.next;
+            let all = self.keyed[at].records.len();
+            let behind = all.min(from + room);
+            if number == self.groups.len() {
+                self.groups.push(Group::new(self.keyed[at].key, at, self.indexed));
             }
-            let whole = reader.boolean()?;
-            if !whole && number + 1 < groups {
-                return None;
-            }
-            self.groups[number].whole = whole;
-            self.parse_group(number, &mut reader)?;
+            self.groups[number].whole = behind == all;
+            self.parse_group(number, from..behind)?;
+            self.next = if behind == all { (at + 1, 0) } else { (at, behind) };
+            room -= behind - from;
+            number += 1;
         }
         self.heads.close(self.heads.count);
         self.keys.close(self.keys.count);
-        reader.done().then_some(())
+        Some(())
     }
 
-    fn parse_group(&mut self, number: usize, reader: &mut Reader) -> Option<()> {
+    fn parse_group(&mut self, number: usize, records: Range<usize>) -> Option<()> {
         let first = self.events.len();
         let before = (self.want_heads.len(), self.wants.len(), self.made.len());
         let lengths = [(self.heads.data.len(), self.heads.count), (self.keys.data.len(), self.keys.count)];
-        for _ in 0..reader.array()? {
-            let record = Fetched::read(reader)?;
+        for at in records {
             if !self.groups[number].failed {
-                self.groups[number].failed = self.parse_record(number, &record).is_none();
+                let place = self.keyed[self.groups[number].keyed].records[at];
+                let record = self.parts[place.part as usize].record(place.record as usize)?;
+                self.groups[number].failed = self.parse_record(number, place.part as usize, &record).is_none();
             }
         }
         if self.groups[number].failed {
@@ -135,8 +189,9 @@ impl Step {
         Some(())
     }
 
-    fn parse_record(&mut self, number: usize, record: &Fetched) -> Option<()> {
-        let raw = record.value?;
+    fn parse_record(&mut self, number: usize, part: usize, record: &Record) -> Option<()> {
+        let (range, part_of) = (record.value.clone()?, &self.parts[part]);
+        let raw = &part_of.data[range.clone()];
         let event = event::read(&self.schema, raw, &mut self.made, &mut self.stack)?;
         let fields = Fields { raw, made: &self.made, used: &event.used };
         let content_hash = sha256::digest(event.content.of(raw, &self.made));
@@ -144,9 +199,10 @@ impl Step {
         let hash = if hidden { sha256::digest(event.shown.of(raw, &self.made)) } else { content_hash };
         let group = &mut self.groups[number];
         if group.owns(fields.text(TENANT)?, fields.text(WORKFLOW)?)? {
-            msgpack::array(&mut self.heads.data, 2);
+            msgpack::array(&mut self.heads.data, 3);
             msgpack::integer(&mut self.heads.data, number as i64);
             group.head_key(&mut self.heads.data)?;
+            msgpack::bytes(&mut self.heads.data, self.keyed[group.keyed].key);
             self.heads.count += 1;
             self.want_heads.push(number);
         }
@@ -161,15 +217,16 @@ impl Step {
         }
         self.keys.count += u32::from(asked) + u32::from(asked_too);
         self.events.push(Parsed {
-            raw: record.end - raw.len()..record.end,
+            part,
+            raw: range,
             kind: event.kind,
             shown: event.shown,
             used: event.used,
             variant: content_hash[..VARIANT_BYTES].try_into().ok()?,
             hash,
             us: fields.occurred_us()?,
-            topic: self.topics.number(record.topic)?,
-            partition: record.partition,
+            topic: self.topics.number(part_of.topic)?,
+            partition: part_of.partition,
             offset: record.offset,
             timestamp: record.timestamp,
             identity,
@@ -178,16 +235,13 @@ impl Step {
         Some(())
     }
 
-    /// `input`: what `parse` was given. `known`: [[numbers of groups for Python], [the values asked for, or nil]].
+    /// `known`: [[numbers of groups for Python], [the values asked for, or nil]].
     /// None: that it is not.
-    pub fn fold(&mut self, input: &[u8], known: &[u8]) -> Option<()> {
-        if input.len() != self.input_bytes {
-            return None;
-        }
+    pub fn fold(&mut self, known: &[u8]) -> Option<()> {
         self.begin();
         self.know(known)?;
         for number in 0..self.groups.len() {
-            self.fold_group(number, input);
+            self.fold_group(number);
         }
         self.end();
         Some(())
@@ -235,12 +289,12 @@ impl Step {
         reader.done().then_some(())
     }
 
-    fn fold_group(&mut self, number: usize, input: &[u8]) {
-        let Step { schema, topics, groups, of_group, events, made, out, shelves, .. } = self;
+    fn fold_group(&mut self, number: usize) {
+        let Step { schema, parts, topics, groups, of_group, events, made, out, shelves, left, .. } = self;
         let group = &mut groups[number];
         for event in &events[of_group[number].clone()] {
             if !group.failed {
-                let raw = &input[event.raw.clone()];
+                let raw = &parts[event.part].data[event.raw.clone()];
                 group.failed = group.fold(event, raw, made, schema, topics, &mut out.events).is_none();
             }
         }
@@ -250,6 +304,9 @@ impl Step {
             out.events.count = out.whole_count;
         } else if group.whole {
             group.finish(out, topics, shelves);
+        }
+        if group.whole && group.failed {
+            left.push(group.keyed);
         }
         if group.whole {
             (out.whole_bytes, out.whole_count) = (out.events.data.len(), out.events.count);
@@ -263,13 +320,8 @@ impl Step {
         for pairs in [&mut out.implied, &mut out.noted, &mut out.decisions, &mut out.heads] {
             pairs.close(pairs.count);
         }
-        let failed: Vec<usize> = (0..groups.len()).filter(|at| groups[*at].whole && groups[*at].failed).collect();
         summary.clear();
-        msgpack::array(summary, 3);
-        msgpack::array(summary, failed.len());
-        for number in failed {
-            msgpack::integer(summary, number as i64);
-        }
+        msgpack::array(summary, 2);
         let totals = &out.totals;
         msgpack::array(summary, 5);
         for count in [totals.folded, totals.duplicate, totals.variant, totals.reprocessed, totals.late] {
@@ -280,6 +332,23 @@ impl Step {
             msgpack::integer(summary, *row as i64);
         }
         groups.retain(|group| !group.whole);
+    }
+
+    /// The records that are left to Python, by their numbers, those of one key in one list: [[number, ...], ...].
+    pub fn leave(&mut self) {
+        let numbers = |at: &usize| self.keyed[*at].records.iter().map(|place| place.number).collect();
+        let mut groups: Vec<Vec<u32>> = self.left.iter().map(numbers).collect();
+        groups.push(self.nobodys.clone());
+        groups.retain(|group| !group.is_empty());
+        groups.sort_unstable();
+        self.others.clear();
+        msgpack::array(&mut self.others, groups.len());
+        for group in groups {
+            msgpack::array(&mut self.others, group.len());
+            for number in group {
+                msgpack::integer(&mut self.others, i64::from(number));
+            }
+        }
     }
 
     /// What all that was folded says was used: keys and values of `template-usage`.
