@@ -77,7 +77,7 @@ class TolerantRecords:
         index = library.index(
             self._data, start + _HEADER_BYTES, start + len(raw), records, before=self._indexed, **told
         )
-        found = part("", 0, self._data, index, int(appended))
+        found = part("", 0, self._data, index, int(appended), self._indexed)
         self._indexed = found.bytes_to(found.records)
         return found
 

@@ -32,6 +32,7 @@ class Part(NamedTuple):
     index_bytes: bytes
     timestamp_type: int
     numbers: memoryview  # the same, as numbers
+    before: int  # bytes of keys and values that the index counts on from
 
     def record(self, at: int) -> Fetched:
         offset, timestamp, key_at, key, value_at, value, headers_at, _ = self.numbers[at * NUMBERS : (at + 1) * NUMBERS]
@@ -58,13 +59,13 @@ class Part(NamedTuple):
         return self.numbers[_OFFSET::NUMBERS]
 
     def bytes_to(self, at: int) -> int:
-        """Of the keys and values of the first `at` records."""
-        return self.numbers[(at - 1) * NUMBERS + _BYTES] if at else 0
+        """Of the keys and values before record `at`, as the index counts them."""
+        return self.numbers[(at - 1) * NUMBERS + _BYTES] if at else self.before
 
 
-def part(topic: str, partition: int, data: bytes, index: bytes, timestamp_type: int) -> Part:
-    """Records of a batch by their index."""
-    return Part(topic, partition, data, index, timestamp_type, memoryview(index).cast("q"))
+def part(topic: str, partition: int, data: bytes, index: bytes, timestamp_type: int, before: int = 0) -> Part:
+    """Records of a batch by their index, which counts on from `before`."""
+    return Part(topic, partition, data, index, timestamp_type, memoryview(index).cast("q"), before)
 
 
 class Run(NamedTuple):
@@ -160,12 +161,17 @@ def merged(runs: Sequence[Run]) -> Unread:
     """These, with those of one fetch in one part: their indices must have been counted on from one to the next."""
     whole: list[list[Run]] = []
     for run in runs:
-        last = whole[-1][-1] if whole else None
-        if last is not None and run.part.data is last.part.data and last.end == last.part.records and not run.start:
+        if whole and _go_on(whole[-1][-1], run):
             whole[-1].append(run)
         else:
             whole.append([run])
     return Unread([_one(some) for some in whole])
+
+
+def _go_on(last: Run, run: Run) -> bool:
+    """Whether a run is that which follows the other in its fetch."""
+    same = run.part.data is last.part.data and run.part.timestamp_type == last.part.timestamp_type
+    return same and last.end == last.part.records and not run.start
 
 
 def _one(runs: list[Run]) -> Run:
@@ -174,11 +180,9 @@ def _one(runs: list[Run]) -> Run:
         return first
     index = b"".join(run.part.index_bytes for run in runs)
     behind = len(index) // (8 * NUMBERS) - runs[-1].part.records + runs[-1].end
-    return Run(
-        part(first.part.topic, first.part.partition, first.part.data, index, first.part.timestamp_type),
-        first.start,
-        behind,
-    )
+    of = first.part
+    whole = part(of.topic, of.partition, of.data, index, of.timestamp_type, of.before)
+    return Run(whole, first.start, behind)
 
 
 def joined(several: Sequence[Sequence[Record]]) -> Sequence[Record]:
