@@ -92,7 +92,8 @@ class LaneProducer:
         """Append rows to the changelog in their order, produce the sends, and have the broker's word for all of it.
 
         Exactly once: all of it and the source `offsets` (topic to next offset) in one transaction that has committed
-        when this returns. At least once: appended and acknowledged; the offsets are not committed here.
+        when this returns. At least once: the sends are acknowledged before a row is appended, so they may come again
+        but are never missing; the offsets are not committed here.
         Answers with the changelog offset of the last row, None without rows.
 
         Raises:
@@ -118,12 +119,15 @@ class LaneProducer:
     async def _append(
         self, producer: AIOKafkaProducer, rows: Sequence[tuple[bytes, bytes | None]], sends: Sequence[Send]
     ) -> int | None:
+        sent = [await self._send(producer, send) for send in sends]
+        if not self._config.exactly_once:
+            # The rows say what has been folded, and nobody folds it again: what it sent must be there by then.
+            await asyncio.gather(*sent)
         changelog: list[asyncio.Future[Any]] = []
         last_batch = 0  # rows in it
         for batch in self._batches(producer, rows):
             last_batch = batch.record_count()
             changelog.append(await producer.send_batch(batch, self._changelog, partition=self._partition))
-        sent = [await self._send(producer, send) for send in sends]
         results = await asyncio.gather(*changelog, *sent)
         return int(results[len(changelog) - 1].offset) + last_batch - 1 if changelog else None
 

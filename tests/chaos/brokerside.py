@@ -137,6 +137,11 @@ class BrokerSide:
             if key.startswith(PREFIX)
         }
 
+    def settled(self) -> dict[TopicPartition, int]:
+        """How far the sources have been left behind for good, by what the changelog says or by what is committed."""
+        committed, positions = self.committed(), self.positions()
+        return {tp: max(committed.get(tp, 0), positions.get(tp, 0)) for tp in committed.keys() | positions.keys()}
+
     def letters(self) -> list[tuple[At, str]]:
         """All dead letters there have been."""
         there = DEAD_LETTERS.name in self._ask(lambda admin: admin.partitions([DEAD_LETTERS.name]))

@@ -67,6 +67,13 @@ IN_EVERY_TEST_RUN = (
 )
 MUTATIONS = (
     *IN_EVERY_TEST_RUN,
+    Mutation(
+        "rows before their dead letters",
+        "letters_last",
+        killed_in_the_middle,
+        guarantee="at_least_once",
+        finds=("acked, and neither in a timeline nor in dead letters",),
+    ),
     Mutation("control: a torn step", "torn", killed_in_the_middle, guarantee="at_least_once"),
     Mutation(
         "positions of heads not believed",

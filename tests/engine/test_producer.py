@@ -98,6 +98,21 @@ async def test_a_send_the_broker_refuses_is_never_passed_over(broker, config, gu
     await producer.stop()
 
 
+async def test_at_least_once_no_row_is_there_before_what_its_step_sends(broker, config):
+    """Rows say that a step is done: killed in between, it would never send what it had to."""
+    producer = await started(dataclasses.replace(config, guarantee="at_least_once"))
+    nowhere = f"{config.app_id}-nowhere"
+    publishing = asyncio.create_task(producer.publish([(b"k", b"v")], [Send(nowhere, b"letter", b"v", (), 0)], {}))
+    await asyncio.sleep(1.5)
+    assert not publishing.done()
+    assert await read_all(broker, f"{config.app_id}-{TABLE}-changelog") == []
+    async with admin(broker) as client:
+        await client.create_topics([NewTopic(nowhere, 2, 1)])
+    assert await publishing == 0
+    await producer.stop()
+    assert [r.key for r in await read_all(broker, nowhere)] == [b"letter"]
+
+
 @by_either
 async def test_a_successor_fences_and_what_was_open_is_aborted(broker, config, library):
     zombie = await started(config, library)

@@ -24,8 +24,9 @@ async def append(
 ) -> int | None:
     others = [row for row in rows if not row[0].startswith(PREFIX)]
     if others:
-        await _append(self, producer, others, ())
+        await _append(self, producer, others, sends)
         pause_point()
+        sends = ()
     return await _append(self, producer, rows[len(others) :], sends)
 
 
