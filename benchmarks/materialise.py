@@ -125,22 +125,24 @@ DISTURBED = 0.1
 
 #: Figure name without size, ours, the other.
 RATIOS = (
-    ("materialise.vs_faust", "replayer-eos", "faust"),
-    ("materialise.vs_faust_lean", "replayer-eos", "faust-lean"),
-    ("materialise.vs_quix", "replayer-alos", "quix"),
-    ("materialise.vs_quix_eos", "replayer-eos", "quix-eos"),
-    ("materialise.vs_quix_lean", "replayer-alos", "quix-lean"),
-    ("materialise.vs_kafka_streams_alos", "replayer-alos", "streams"),
-    ("materialise.vs_kafka_streams_eos", "replayer-eos", "streams-eos"),
-    ("materialise.vs_kafka_streams_alos_tuned", "replayer-alos", "streams-tuned"),
-    ("materialise.vs_kafka_streams_eos_tuned", "replayer-eos", "streams-eos-tuned"),
-    ("materialise.vs_kafka_streams_alos_lean", "replayer-alos", "streams-lean"),
-    ("materialise.vs_kafka_streams_eos_lean", "replayer-eos", "streams-eos-lean"),
-    ("materialise.vs_kafka_streams_alos_lean_tuned", "replayer-alos", "streams-lean-tuned"),
-    ("materialise.vs_kafka_streams_eos_lean_tuned", "replayer-eos", "streams-eos-lean-tuned"),
+    ("materialise.vs_faust_same_rows", "replayer-eos", "faust"),
+    ("materialise.vs_faust", "replayer-eos", "faust-lean"),
+    ("materialise.vs_quix_same_rows", "replayer-alos", "quix"),
+    ("materialise.vs_quix_eos_same_rows", "replayer-eos", "quix-eos"),
+    ("materialise.vs_quix", "replayer-alos", "quix-lean"),
+    ("materialise.vs_kafka_streams_alos_same_rows", "replayer-alos", "streams"),
+    ("materialise.vs_kafka_streams_eos_same_rows", "replayer-eos", "streams-eos"),
+    ("materialise.vs_kafka_streams_alos_same_rows_tuned", "replayer-alos", "streams-tuned"),
+    ("materialise.vs_kafka_streams_eos_same_rows_tuned", "replayer-eos", "streams-eos-tuned"),
+    ("materialise.vs_kafka_streams_alos", "replayer-alos", "streams-lean"),
+    ("materialise.vs_kafka_streams_eos", "replayer-eos", "streams-eos-lean"),
+    ("materialise.vs_kafka_streams_alos_tuned", "replayer-alos", "streams-lean-tuned"),
+    ("materialise.vs_kafka_streams_eos_tuned", "replayer-eos", "streams-eos-lean-tuned"),
     ("materialise.share_of_limit", "replayer-eos-python", "limit"),
-    ("materialise.share_of_limit_native", "replayer-eos", "limit-native"),
 )
+
+
+LIMITS = ("limit", "limit-native")
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,4 +250,9 @@ def _figures(size: Size, plan: Plan, rates: dict[str, list[Rate]]) -> list[Figur
     for name, ours, other in RATIOS:
         if ours in median and other in median:
             figures.append(Figure(name + suffix, median[ours] / median[other], "x", {"of": f"{ours} / {other}"}))
+    if len(limits := [median[name] for name in LIMITS if name in median]) == len(LIMITS) and "replayer-eos" in median:
+        of = {"of": f"replayer-eos / the faster of {' and '.join(LIMITS)}"}
+        figures.append(
+            Figure(f"materialise.share_of_limit_native{suffix}", median["replayer-eos"] / max(limits), "x", of)
+        )
     return figures
