@@ -1,18 +1,57 @@
-"""The door into Faust's assignor: a worker that comes back changed, before anybody missed it."""
+"""The doors into Faust's assignor: who has a copy follows, and a worker that comes back changed."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, MutableMapping
 from typing import Any, cast
 
 import structlog
-from faust.assignor.client_assignment import ClientMetadata
+from faust.assignor import partition_assignor
+from faust.assignor.client_assignment import ClientMetadata, CopartitionedAssignment
+from faust.assignor.copartitioned_assignor import CopartitionedAssignor
 from faust.assignor.partition_assignor import PartitionAssignor
 
 log = structlog.get_logger(__name__)
 
 
+class WarmAssignor(CopartitionedAssignor):
+    """Faust's, but a partition whose worker is gone goes to who has a copy of it, be that one full.
+
+    Faust's hands it to one with room, which rebuilds it from its changelog while the copy lies idle. The next worker
+    that comes takes what somebody has too much of, as in Faust's.
+    """
+
+    _owned: frozenset[int] = frozenset()  # before anything was taken from anybody
+
+    def get_assignment(self) -> MutableMapping[str, CopartitionedAssignment]:
+        self._owned = frozenset(number for one in self._client_assignments.values() for number in one.actives)
+        return super().get_assignment()
+
+    def _find_promotable_standby(
+        self, partition: int, candidates: Iterator[CopartitionedAssignment]
+    ) -> CopartitionedAssignment | None:
+        found = super()._find_promotable_standby(partition, candidates)
+        if found is not None or partition in self._owned:
+            return found
+        copies = (one for one in self._client_assignments.values() if one.partition_assigned(partition, active=False))
+        return min(copies, key=lambda one: one.num_assigned(active=True), default=None)
+
+    def _get_client_limit(self, active: bool) -> int:
+        if active:
+            return super()._get_client_limit(active)
+        # What one has too much of, others need room to copy.
+        most = max(one.num_assigned(active=True) for one in self._client_assignments.values())
+        return max(self.max_capacity, most) * self.replicas
+
+    def _client_exhausted(
+        self, assignemnt: CopartitionedAssignment, active: bool, client_limit: int | None = None
+    ) -> bool:
+        limit = self._get_client_limit(active) if client_limit is None else client_limit
+        return assignemnt.num_assigned(active) >= limit
+
+
 class BatchAssignor(PartitionAssignor):
-    """Faust's assignor, for static members.
+    """Faust's assignor, for static members and with copies that are used.
 
     A static member that returns before its session ran out is handed the assignment it had, made for the address and
     the topics it had. Faust dies of another address and never looks at the topics. Here it takes what it is given and
@@ -22,6 +61,7 @@ class BatchAssignor(PartitionAssignor):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._joined_again = False
+        partition_assignor.CopartitionedAssignor = WarmAssignor  # it is made by this name, in there
 
     def on_assignment(self, assignment: Any) -> None:
         metadata = cast(ClientMetadata, ClientMetadata.loads(self._decompress(assignment.user_data)))
