@@ -9,13 +9,15 @@ from functools import partial
 from types import SimpleNamespace
 
 import pytest
-from aiokafka.consumer.fetcher import Fetcher, FetchResult
+from aiokafka.consumer import fetcher as aiokafka_s
+from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.subscription_state import TopicPartitionState
 from aiokafka.errors import CorruptRecordException, IllegalStateError, KafkaTimeoutError, OffsetOutOfRangeError
 from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
+from replayer import recordbatches
 from replayer.engine.consumer import BatchConsumer
 from replayer.engine.fetching import BatchConsumerThread
 from tests.engine.records import Log
@@ -130,7 +132,8 @@ class Waiting:
             fetch_context=contextlib.nullcontext, reassignment_in_progress=False, is_assigned=lambda tp: True
         )
         held = Held(records)
-        fetcher._records = {tp: FetchResult(tp, assignment=assignment, partition_records=held, backoff=0)}
+        result = aiokafka_s.FetchResult(tp, assignment=assignment, partition_records=held, backoff=0)
+        fetcher._records = {tp: result}
 
     def seek(self, tp, offset):
         self.states[tp].seek(offset)
@@ -151,8 +154,9 @@ class Held:
         return record
 
 
-async def test_a_partition_resumed_during_a_fetch_is_answered_by_it():
+async def test_a_partition_resumed_during_a_fetch_is_answered_by_it(monkeypatch):
     """Whoever waits for the others with these records in hand keeps a lane idle for as long as a fetch may take."""
+    monkeypatch.setattr(recordbatches, "_library", None)  # these records are made
     log = Log(range(3), 3)
     consumer = Waiting(B, log.records)
     thread = thread_on(consumer)
