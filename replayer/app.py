@@ -35,18 +35,19 @@ log = structlog.get_logger(__name__)
 
 def create_worker(settings: Settings, metrics: Metrics) -> Engine:
     """The worker: event topics to timelines, replays to their table, views over both."""
+    timelines = tables.timelines(
+        settings.partitions,
+        partition_of,
+        settings.max_record_bytes,
+        settings.fold,
+        settings.index,
+        rekeyed=bool(settings.foreign_topics),
+    )
     engine = Engine(
         _config(settings, metrics, settings.app_id, settings.instance_dir),
         [
-            tables.timelines(
-                settings.partitions,
-                partition_of,
-                settings.max_record_bytes,
-                settings.fold,
-                settings.index,
-                rekeyed=bool(settings.foreign_topics),
-            ),
-            tables.templates(settings.partitions, partition_of, settings.max_record_bytes),
+            timelines,
+            tables.templates(settings.partitions, partition_of, settings.max_record_bytes, timelines.library),
             tables.replays(settings.partitions, partition_of, settings.max_record_bytes),
             *(
                 tables.relay(

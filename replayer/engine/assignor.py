@@ -61,7 +61,7 @@ class BatchAssignor(PartitionAssignor):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._joined_again = False
-        partition_assignor.CopartitionedAssignor = WarmAssignor  # it is made by this name, in there
+        partition_assignor.CopartitionedAssignor = WarmAssignor  # type: ignore[attr-defined] # made by this name there
 
     def on_assignment(self, assignment: Any) -> None:
         metadata = cast(ClientMetadata, ClientMetadata.loads(self._decompress(assignment.user_data)))

@@ -19,6 +19,7 @@ from replayer.core.rows import implied
 from replayer.core.timeline import TimelineFold
 from replayer.engine.config import Fold, TableSpec
 from replayer.native.fold import NativeFold
+from replayer.native.index import NativeIndexFold
 from replayer.native.library import Library, NoLibrary, UnusableLibrary
 from topics import catalogue, deadletter
 from topics.mapping import Rules
@@ -62,16 +63,26 @@ def timelines(
     )
 
 
-def templates(partitions: int, partition_of: Callable[[bytes, int], int], max_record_bytes: int) -> TableSpec:
-    """The index: who used which prompt template, model, tool, document, and what policies said."""
+def templates(
+    partitions: int, partition_of: Callable[[bytes, int], int], max_record_bytes: int, library: Library | None = None
+) -> TableSpec:
+    """The index: who used which prompt template, model, tool, document, and what policies said.
+
+    `library`: what folds it, as that of the timelines; None: Python.
+    """
+
+    def home(shelf: bytes) -> int:
+        return partition_of(shelf, partitions)
+
     return TableSpec(
         TEMPLATES,
         (catalogue.TEMPLATE_USAGE.name,),
         partitions,
-        IndexFold(
-            partition_of=lambda shelf: partition_of(shelf, partitions), max_record_bytes=max_record_bytes
-        ).folding,
+        IndexFold(partition_of=home, max_record_bytes=max_record_bytes).folding
+        if library is None
+        else NativeIndexFold(partition_of=home, max_record_bytes=max_record_bytes, library=library).folding,
         partial(_poison, max_record_bytes),
+        library=library,
     )
 
 

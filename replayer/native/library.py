@@ -60,6 +60,7 @@ _decode_keys = msgspec.msgpack.Decoder(list[bytes]).decode
 _decode_pairs = msgspec.msgpack.Decoder(Pairs).decode
 _decode_cuts = msgspec.msgpack.Decoder(list[tuple[int, int]]).decode
 _decode_summary = msgspec.msgpack.Decoder(tuple[list[int], list[int]]).decode
+_decode_shelved = msgspec.msgpack.Decoder(tuple[list[tuple[bytes, bytes | None]], tuple[int, int, int]]).decode
 _decode_groups = msgspec.msgpack.Decoder(list[list[int]]).decode
 
 
@@ -82,6 +83,9 @@ class Library:
     def step(self, *, indexed: bool = False) -> Step:
         """`indexed`: one that notes what was used, for `Step.usage`."""
         return Step(self._functions, self._functions.replayer_step(self._schema, indexed))
+
+    def shelving(self) -> Shelving:
+        return Shelving(self._functions)
 
     def read(self, raw: bytes) -> tuple[bytes, bytes] | None:
         """Canonical content and projection of a record; None where it is not understood."""
@@ -165,9 +169,7 @@ class Step:
 
     def load(self, records: Unread) -> int:
         """Take the records of the step; answers how many have a key. Raises NotDone."""
-        topics = [run.part.topic.encode() for run in records.runs]
-        given = (_Given * len(topics))(*map(_given, records.runs, topics))
-        self._held = records, topics
+        given, self._held = _lent(records)
         keyed = ctypes.c_size_t()
         if not self._functions.replayer_load(self._handle, given, len(given), ctypes.byref(keyed)):
             raise NotDone
@@ -206,6 +208,54 @@ class Step:
         if not self._functions.replayer_tell(self._handle, ctypes.byref(out)):
             raise NotDone
         return _decode_pairs(_seen(out))
+
+
+class Shelving:
+    """One step of the index under way: `load`, then `parse` and `fold` in turns, then `finish`. A context."""
+
+    def __init__(self, functions: Any) -> None:
+        self._functions, self._handle = functions, functions.replayer_shelve()
+        self._out = _Bytes()
+        self._held: object = None
+
+    def __enter__(self) -> Shelving:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._functions.replayer_shelved(self._handle)
+
+    def load(self, records: Unread) -> list[bytes]:
+        """Take the records of the step; answers with their shelves, each once. Raises NotDone."""
+        given, self._held = _lent(records)
+        self._do("load", given, len(given), ctypes.byref(self._out), ctypes.byref(ctypes.c_size_t()))
+        return _decode_keys(_seen(self._out))
+
+    def parse(self, most: int) -> tuple[list[bytes], int]:
+        """The keys to look up for the next records, until they say so much; and how many these are. Raises NotDone."""
+        taken = ctypes.c_size_t()
+        self._do("parse", most, ctypes.byref(self._out), ctypes.byref(taken))
+        return _decode_keys(_seen(self._out)), taken.value
+
+    def fold(self, values: bytes) -> None:
+        """`values`: of the keys asked for last. Raises NotDone."""
+        self._do("fold", values, len(values))
+
+    def finish(self) -> tuple[list[tuple[bytes, bytes | None]], tuple[int, int, int]]:
+        """Rows in the order of the changelog; records folded and folded before, uses known before. Raises NotDone."""
+        self._do("finish", ctypes.byref(self._out))
+        return _decode_shelved(_seen(self._out))
+
+    def _do(self, what: str, *arguments: Any) -> None:
+        if not getattr(self._functions, f"replayer_shelve_{what}")(self._handle, *arguments):
+            raise NotDone
+
+
+def _lent(records: Unread) -> tuple[Any, object]:
+    """Records as native code is given them, and what must live for as long as it has them."""
+    topics = [run.part.topic.encode() for run in records.runs]
+    return (_Given * len(topics))(*map(_given, records.runs, topics)), (records, topics)
 
 
 def _given(run: Run, topic: bytes) -> _Given:
@@ -259,6 +309,12 @@ def loaded(path: Path = LIBRARY, sources: Path = DIRECTORY) -> Any:
         ("parse", ctypes.c_int, (pointer, size, out)),
         ("fold", ctypes.c_int, (pointer, data, size, out)),
         ("leave", ctypes.c_int, (pointer, out)),
+        ("shelve", pointer, ()),
+        ("shelved", None, (pointer,)),
+        ("shelve_load", ctypes.c_int, (pointer, ctypes.POINTER(_Given), size, out, ctypes.POINTER(size))),
+        ("shelve_parse", ctypes.c_int, (pointer, size, out, ctypes.POINTER(size))),
+        ("shelve_fold", ctypes.c_int, (pointer, data, size)),
+        ("shelve_finish", ctypes.c_int, (pointer, out)),
         ("tell", ctypes.c_int, (pointer, out)),
     ):
         function = getattr(functions, f"replayer_{name}")

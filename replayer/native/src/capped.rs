@@ -38,10 +38,15 @@ impl Values {
             self.0.insert(at, value.to_vec());
             self.0.truncate(MAX_VALUES);
             if full {
-                if let Err(at) = overflow.0.binary_search_by(|known| known[..].cmp(name.as_bytes())) {
-                    overflow.0.insert(at, name.as_bytes().to_vec());
-                }
+                overflow.add(name.as_bytes());
             }
+        }
+    }
+
+    /// Puts a value into a set that needs no cap.
+    pub fn add(&mut self, value: &[u8]) {
+        if let Err(at) = self.0.binary_search_by(|known| known[..].cmp(value)) {
+            self.0.insert(at, value.to_vec());
         }
     }
 }
@@ -82,6 +87,21 @@ impl Counts {
 
     pub fn has(&self, name: &[u8]) -> bool {
         self.0.iter().any(|(known, count)| known == name && *count > 0)
+    }
+
+    /// So many more; a name that is left with none is forgotten.
+    pub fn add(&mut self, name: &[u8], number: i64) -> Option<()> {
+        match self.0.iter().position(|(known, _)| known == name) {
+            None if number == 0 => {}
+            None => self.0.push((name.to_vec(), number)),
+            Some(at) => {
+                self.0[at].1 = self.0[at].1.checked_add(number)?;
+                if self.0[at].1 == 0 {
+                    self.0.remove(at);
+                }
+            }
+        }
+        Some(())
     }
 
     pub fn count(&mut self, name: &[u8]) -> Option<()> {

@@ -16,6 +16,8 @@ mod rows;
 mod rules;
 mod schema;
 mod sha256;
+mod shelf;
+mod shelving;
 mod span;
 mod step;
 mod tag;
@@ -24,12 +26,13 @@ mod text;
 mod usage;
 
 use schema::Schema;
+use shelving::Shelving;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 use step::Step;
 
 /// This library's own sources, in the order of their names: whether it is that of the files beside it.
-const SOURCES: [(&str, &[u8]); 20] = [
+const SOURCES: [(&str, &[u8]); 22] = [
     ("capped.rs", include_bytes!("capped.rs")),
     ("decision.rs", include_bytes!("decision.rs")),
     ("event.rs", include_bytes!("event.rs")),
@@ -44,6 +47,8 @@ const SOURCES: [(&str, &[u8]); 20] = [
     ("rules.rs", include_bytes!("rules.rs")),
     ("schema.rs", include_bytes!("schema.rs")),
     ("sha256.rs", include_bytes!("sha256.rs")),
+    ("shelf.rs", include_bytes!("shelf.rs")),
+    ("shelving.rs", include_bytes!("shelving.rs")),
     ("span.rs", include_bytes!("span.rs")),
     ("step.rs", include_bytes!("step.rs")),
     ("tag.rs", include_bytes!("tag.rs")),
@@ -69,6 +74,12 @@ impl Bytes {
         let length = data.len();
         Bytes { data: Box::into_raw(data).cast(), length }
     }
+}
+
+/// A step of the index between two calls, as `Handle`.
+pub struct Shelves {
+    shelving: Shelving<'static>,
+    broken: bool,
 }
 
 /// Records of one partition: their data, an index of it, and where they are from.
@@ -244,17 +255,7 @@ pub unsafe extern "C" fn replayer_index(
 pub unsafe extern "C" fn replayer_load(handle: *mut Handle, parts: *const Given, count: usize, out: *mut usize) -> i32 {
     guarded(|| {
         let step = usable(handle)?;
-        let mut loaded = Vec::with_capacity(count);
-        for at in 0..count {
-            let part = &*parts.add(at);
-            loaded.push(log::Part::new(
-                given(part.data, part.length),
-                given(part.rows, part.rows_length),
-                given(part.topic, part.topic_length),
-                part.partition,
-            )?);
-        }
-        out.write(step.load(loaded)?);
+        out.write(step.load(parts_of(parts, count)?)?);
         (*handle).broken = false;
         Some(())
     })
@@ -326,6 +327,113 @@ pub unsafe extern "C" fn replayer_tell(handle: *mut Handle, out: *mut Bytes) -> 
         (*handle).broken = false;
         Some(())
     })
+}
+
+/// A step of the index under way, until `replayer_shelved`.
+#[no_mangle]
+pub extern "C" fn replayer_shelve() -> *mut Shelves {
+    Box::into_raw(Box::new(Shelves { shelving: Shelving::default(), broken: false }))
+}
+
+/// # Safety
+/// `shelves` is one of `replayer_shelve`, and is ended once.
+#[no_mangle]
+pub unsafe extern "C" fn replayer_shelved(shelves: *mut Shelves) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(Box::from_raw(shelves))));
+}
+
+/// `Shelving::load`; into `out` the shelves, into `records` how many records there are.
+///
+/// # Safety
+/// As of `replayer_load`, until `replayer_shelved`; `out` has room for one.
+#[no_mangle]
+pub unsafe extern "C" fn replayer_shelve_load(
+    shelves: *mut Shelves,
+    parts: *const Given,
+    count: usize,
+    out: *mut Bytes,
+    records: *mut usize,
+) -> i32 {
+    guarded(|| {
+        let shelving = sound(shelves)?;
+        records.write(shelving.load(parts_of(parts, count)?)?);
+        out.write(Bytes::of(&shelving.shelves.data));
+        (*shelves).broken = false;
+        Some(())
+    })
+}
+
+/// `Shelving::parse`; into `out` the keys to ask the table for, into `records` of how many records.
+///
+/// # Safety
+/// `shelves` is one of `replayer_shelve` that no other thread uses; `out` has room for one.
+#[no_mangle]
+pub unsafe extern "C" fn replayer_shelve_parse(
+    shelves: *mut Shelves,
+    most: usize,
+    out: *mut Bytes,
+    records: *mut usize,
+) -> i32 {
+    guarded(|| {
+        let shelving = sound(shelves)?;
+        records.write(shelving.parse(most)?);
+        out.write(Bytes::of(&shelving.keys.data));
+        (*shelves).broken = false;
+        Some(())
+    })
+}
+
+/// `Shelving::fold`.
+///
+/// # Safety
+/// As of `replayer_shelve_parse`; `values` points to `length` bytes.
+#[no_mangle]
+pub unsafe extern "C" fn replayer_shelve_fold(shelves: *mut Shelves, values: *const u8, length: usize) -> i32 {
+    guarded(|| {
+        sound(shelves)?.fold(given(values, length))?;
+        (*shelves).broken = false;
+        Some(())
+    })
+}
+
+/// `Shelving::finish`; into `out` rows and counts.
+///
+/// # Safety
+/// As of `replayer_shelve_parse`.
+#[no_mangle]
+pub unsafe extern "C" fn replayer_shelve_finish(shelves: *mut Shelves, out: *mut Bytes) -> i32 {
+    guarded(|| {
+        let shelving = sound(shelves)?;
+        shelving.finish();
+        out.write(Bytes::of(&shelving.rows));
+        (*shelves).broken = false;
+        Some(())
+    })
+}
+
+/// As `usable`.
+unsafe fn sound<'a>(shelves: *mut Shelves) -> Option<&'a mut Shelving<'static>> {
+    let shelves = shelves.as_mut()?;
+    if std::mem::replace(&mut shelves.broken, true) {
+        return None;
+    }
+    Some(&mut shelves.shelving)
+}
+
+/// # Safety
+/// As of `replayer_load`.
+unsafe fn parts_of(parts: *const Given, count: usize) -> Option<Vec<log::Part<'static>>> {
+    (0..count)
+        .map(|at| {
+            let part = &*parts.add(at);
+            log::Part::new(
+                given(part.data, part.length),
+                given(part.rows, part.rows_length),
+                given(part.topic, part.topic_length),
+                part.partition,
+            )
+        })
+        .collect()
 }
 
 /// The step, taken for broken until its call has come to its end.

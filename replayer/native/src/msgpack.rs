@@ -1,6 +1,7 @@
 //! MessagePack as msgspec writes it: the smallest form of every integer, str apart from bin.
 
 /// Reads one value after the other; `None` where the bytes are something else.
+#[derive(Clone)]
 pub struct Reader<'a> {
     data: &'a [u8],
     at: usize,
@@ -13,6 +14,26 @@ impl<'a> Reader<'a> {
 
     pub fn done(&self) -> bool {
         self.at == self.data.len()
+    }
+
+    /// How many bytes have been read.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    /// What has been read since there.
+    pub fn since(&self, at: usize) -> &'a [u8] {
+        &self.data[at..self.at]
+    }
+
+    /// What `read` gives; where it gives nothing, nothing has been read.
+    pub fn if_it<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+        let before = self.at;
+        let found = read(self);
+        if found.is_none() {
+            self.at = before;
+        }
+        found
     }
 
     fn byte(&mut self) -> Option<u8> {
