@@ -14,6 +14,7 @@ import uvloop
 
 from benchmarks import report
 from benchmarks.hot import hot
+from benchmarks.index import index
 from benchmarks.latency import latency
 from benchmarks.materialise import CONTENDERS, Plan, materialise
 from benchmarks.memory import memory
@@ -146,6 +147,22 @@ def hot_command(*, events: int = 1_000_000, size: Size = "1KB", out: Path = RESU
     _perform(out, lambda results, progress: hot(events, size, results, progress))
 
 
+@app.command(name="index")
+def index_command(
+    *, events: int = 1_000_000, uses: int = 1_000_000, size: Size = "1KB", rounds: int = 3, out: Path = RESULTS
+) -> None:
+    """What the index costs a worker that catches up, and what a page of a template's decisions takes.
+
+    Args:
+        events: in the log that is folded with the index on and off.
+        uses: of the template version whose pages are asked for, each by a decision of its own.
+        size: of the events; 1KB: those of 200 bytes use no template.
+        rounds: of both, in alternating order; the median counts.
+        out: where the figures are merged into.
+    """
+    _perform(out, lambda results, progress: index(events, uses, size, rounds, results, progress))
+
+
 @app.command(name="profile")
 def profile_command(*, events: int = 2_000_000, size: Size = "1KB", seconds: float = 15.0, out: Path = RESULTS) -> None:
     """Where an event's processor time goes in a running worker.
@@ -168,6 +185,7 @@ def everything() -> None:
     memory_command()
     scaling_command()
     hot_command()
+    index_command()
     profile_command()
 
 

@@ -405,7 +405,7 @@ pub unsafe extern "C" fn replayer_shelve_finish(shelves: *mut Shelves, out: *mut
     guarded(|| {
         let shelving = sound(shelves)?;
         shelving.finish();
-        out.write(Bytes::of(&shelving.rows));
+        out.write(Bytes::of(&shelving.answer));
         (*shelves).broken = false;
         Some(())
     })

@@ -13,7 +13,8 @@ const MILLIONTHS: f64 = 1_000_000.0;
 pub struct Used<'a> {
     pub model: &'a [u8],
     pub latency_ms: Option<i64>,
-    pub band: Option<&'a [u8]>,
+    /// Empty: it names none.
+    pub band: &'a [u8],
     pub failed: bool,
 }
 
@@ -135,7 +136,7 @@ impl Head {
         self.uses = self.uses.checked_add(1)?;
         self.failed = self.failed.checked_add(i64::from(used.failed))?;
         self.models.put(used.model, "models", &mut self.overflow);
-        self.bands.count(used.band.filter(|band| BANDS.contains(band)).unwrap_or(UNSAID))?;
+        self.bands.count(if BANDS.contains(&used.band) { used.band } else { UNSAID })?;
         if let Some(latency) = used.latency_ms {
             let step = step_of(latency);
             match self.latencies.iter_mut().find(|(known, _)| *known == step) {

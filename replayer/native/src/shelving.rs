@@ -28,17 +28,43 @@ struct Told<'a> {
     value: &'a [u8],
 }
 
-/// Who did something when, as rows are named by it.
-struct Met<'a> {
+/// A row by its place in `rows`.
+type Row = usize;
+
+/// What a step knows of a row and does to it.
+#[derive(Default)]
+struct Known {
+    key: Vec<u8>,
+    /// What the table has; asked for before anything is done to it.
+    read: Option<Vec<u8>>,
+    /// Some(None): deleted.
+    written: Option<Option<Vec<u8>>>,
+    /// Of a contribution what it has come to, once that was looked at.
+    contribution: Option<Contribution>,
+    /// The record that dealt with it last, by its number behind the first, and its place there.
+    dealt: (usize, usize),
+}
+
+/// A decision on the shelf.
+#[derive(Clone, Copy)]
+struct Who<'a> {
     tenant: &'a [u8],
-    who: Vec<u8>,
+    workflow: &'a [u8],
+    decision: &'a [u8],
+    contribution: Row,
+    on_shelf: Row,
+}
+
+/// Who did something, and when.
+struct Met<'a> {
+    who: Who<'a>,
     first_us: i64,
     last_us: i64,
 }
 
 struct Use<'a> {
     met: Met<'a>,
-    key: Vec<u8>,
+    place: Row,
     topic: &'a [u8],
     numbers: [i64; 3],
     /// As MessagePack, and what it says.
@@ -53,7 +79,7 @@ enum Says<'a> {
 
 /// A standing's decision and version, and where the rest of it begins.
 struct Standing<'a> {
-    who: Vec<u8>,
+    who: Who<'a>,
     version: i64,
     rest: Reader<'a>,
 }
@@ -77,20 +103,19 @@ pub struct Shelving<'a> {
     next: usize,
     /// Those that were parsed last, by their place in `told`.
     parsed: Vec<(usize, Usage<'a>)>,
-    /// What the table has, as far as it was asked.
-    read: HashMap<Vec<u8>, Option<Vec<u8>>>,
-    asked: Vec<Vec<u8>>,
+    by_key: HashMap<Vec<u8>, Row>,
+    rows: Vec<Known>,
+    /// How many of them have been asked for, or need not be.
+    asked: usize,
+    /// Those that are written, in the order in which they were first.
+    order: Vec<Row>,
     heads: HashMap<&'a [u8], usize>,
-    all_heads: Vec<(&'a [u8], Head)>,
-    contributions: HashMap<Vec<u8>, Contribution>,
-    /// None: the row is deleted.
-    written: HashMap<Vec<u8>, Option<Vec<u8>>>,
-    order: Vec<Vec<u8>>,
+    all_heads: Vec<(Row, Head)>,
     counted: Counted,
     /// What `load` answers: the shelves, each once; what `parse` does: the keys to ask for; what `finish` does.
     pub shelves: Pairs,
     pub keys: Pairs,
-    pub rows: Vec<u8>,
+    pub answer: Vec<u8>,
 }
 
 impl<'a> Shelving<'a> {
@@ -118,51 +143,44 @@ impl<'a> Shelving<'a> {
     /// The next records, until they say so much; answers how many they are.
     pub fn parse(&mut self, most: usize) -> Option<usize> {
         self.parsed.clear();
-        self.asked.clear();
         self.keys.reset();
+        self.asked = self.rows.len();
         let mut said = 0;
         while said < most && self.next < self.told.len() {
-            let told = &self.told[self.next];
-            let (shelf, value) = (told.shelf, told.value);
-            let usage = read(shelf, value)?;
+            let (shelf, value) = (self.told[self.next].shelf, self.told[self.next].value);
+            self.row(named(HEAD, shelf, &[]));
+            let usage = self.read(shelf, value)?;
             said += usage.uses.len() + usage.touches.len() + usage.standings.len();
-            self.ask(named(HEAD, shelf, &[]));
-            for one in &usage.uses {
-                self.ask(one.key.clone());
-            }
-            if shelf[0] != POLICY {
-                let met = usage.uses.iter().map(|one| &one.met).chain(&usage.touches).map(|met| &met.who);
-                let all: Vec<Vec<u8>> = met.chain(usage.standings.iter().map(|one| &one.who)).cloned().collect();
-                for who in all {
-                    self.ask(named(CONTRIBUTION, shelf, &[b"\0", &who]));
-                    self.ask(named(WORKFLOW, shelf, &[b"\0", workflow_of(&who)?]));
-                }
-            }
             self.parsed.push((self.next, usage));
             self.next += 1;
+        }
+        for row in &self.rows[self.asked..] {
+            msgpack::bytes(&mut self.keys.data, &row.key);
+            self.keys.count += 1;
         }
         self.keys.close(self.keys.count);
         Some(self.parsed.len())
     }
 
-    fn ask(&mut self, key: Vec<u8>) {
-        if !self.read.contains_key(&key) && !self.written.contains_key(&key) {
-            msgpack::bytes(&mut self.keys.data, &key);
-            self.keys.count += 1;
-            self.read.insert(key.clone(), None);
-            self.asked.push(key);
+    fn row(&mut self, key: Vec<u8>) -> Row {
+        if let Some(row) = self.by_key.get(&key) {
+            return *row;
         }
+        self.by_key.insert(key.clone(), self.rows.len());
+        self.rows.push(Known { key, ..Known::default() });
+        self.rows.len() - 1
     }
 
     /// `values`: of the keys that were asked for, or nil.
     pub fn fold(&mut self, values: &[u8]) -> Option<()> {
         let mut reader = Reader::new(values);
-        reader.array_of(self.asked.len())?;
-        for key in std::mem::take(&mut self.asked) {
+        reader.array_of(self.rows.len() - self.asked)?;
+        for row in &mut self.rows[self.asked..] {
             if !reader.nil() {
-                self.read.insert(key, Some(reader.bytes()?.to_vec()));
+                row.read = Some(reader.bytes()?.to_vec());
             }
         }
+        self.asked = self.rows.len();
         if !reader.done() {
             return None;
         }
@@ -172,18 +190,15 @@ impl<'a> Shelving<'a> {
         Some(())
     }
 
-    fn get(&self, key: &[u8]) -> Option<&[u8]> {
-        match self.written.get(key) {
-            Some(value) => value.as_deref(),
-            None => self.read.get(key)?.as_deref(),
-        }
+    fn get(&self, row: Row) -> Option<&[u8]> {
+        let known = &self.rows[row];
+        known.written.as_ref().unwrap_or(&known.read).as_deref()
     }
 
-    fn put(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
-        if !self.written.contains_key(&key) {
-            self.order.push(key.clone());
+    fn put(&mut self, row: Row, value: Option<Vec<u8>>) {
+        if self.rows[row].written.replace(value).is_none() {
+            self.order.push(row);
         }
-        self.written.insert(key, value);
     }
 
     /// The place of a shelf's head in `all_heads`.
@@ -191,11 +206,12 @@ impl<'a> Shelving<'a> {
         if let Some(place) = self.heads.get(shelf) {
             return Some(*place);
         }
-        let head = match self.get(&named(HEAD, shelf, &[])) {
+        let row = self.row(named(HEAD, shelf, &[]));
+        let head = match self.get(row) {
             None => Head::new(),
             Some(value) => Head::read(value)?,
         };
-        self.all_heads.push((shelf, head));
+        self.all_heads.push((row, head));
         self.heads.insert(shelf, self.all_heads.len() - 1);
         Some(self.all_heads.len() - 1)
     }
@@ -207,8 +223,8 @@ impl<'a> Shelving<'a> {
         let counts = self.all_heads[at].1.applied <= offset;
         let all = usage.uses.len();
         let mut new = Vec::new();
-        for one in last_of_each(usage.uses) {
-            if self.brought(&one.key, offset)? {
+        for one in self.last_of_each(place, usage.uses) {
+            if self.brought(one.place, offset)? {
                 new.push(one);
             }
         }
@@ -222,10 +238,10 @@ impl<'a> Shelving<'a> {
             }
             value.extend_from_slice(one.detail);
             msgpack::integer(&mut value, offset);
-            self.put(one.key.clone(), Some(value));
+            self.put(one.place, Some(value));
             if counts {
                 let head = &mut self.all_heads[at].1;
-                head.seen(one.met.tenant, one.met.first_us, one.met.last_us);
+                head.seen(one.met.who.tenant, one.met.first_us, one.met.last_us);
                 match &one.says {
                     Says::Use(used) => head.count_use(used)?,
                     Says::Evaluation { outcome, rule } => head.count_evaluation(outcome, rule)?,
@@ -237,7 +253,7 @@ impl<'a> Shelving<'a> {
         }
         if shelf[0] != POLICY {
             let met = new.iter().map(|one| &one.met).chain(&usage.touches);
-            self.decide(shelf, offset, met, &usage.touches, usage.standings, counts.then_some(at))?;
+            self.decide(place, met, &usage.touches, usage.standings, counts.then_some(at))?;
         }
         if counts {
             self.all_heads[at].1.applied = next;
@@ -248,9 +264,24 @@ impl<'a> Shelving<'a> {
         Some(())
     }
 
+    /// Of uses in one place the last, where the first of them stands. `record`: theirs.
+    fn last_of_each(&mut self, record: usize, uses: Vec<Use<'a>>) -> Vec<Use<'a>> {
+        let mut found: Vec<Use> = Vec::with_capacity(uses.len());
+        for one in uses {
+            let dealt = &mut self.rows[one.place].dealt;
+            if dealt.0 == record + 1 {
+                found[dealt.1] = one;
+            } else {
+                *dealt = (record + 1, found.len());
+                found.push(one);
+            }
+        }
+        found
+    }
+
     /// Whether this record brought it first: now, or before a crash.
-    fn brought(&self, key: &[u8], offset: i64) -> Option<bool> {
-        let Some(value) = self.get(key) else { return Some(true) };
+    fn brought(&self, place: Row, offset: i64) -> Option<bool> {
+        let Some(value) = self.get(place) else { return Some(true) };
         let mut row = opened(value)?;
         row.array_of(6)?;
         row.text()?;
@@ -262,8 +293,7 @@ impl<'a> Shelving<'a> {
     /// Contributions of the record's decisions, with their rows by time. `head`: None where it has the record.
     fn decide<'b>(
         &mut self,
-        shelf: &[u8],
-        offset: i64,
+        record: usize,
         met: impl Iterator<Item = &'b Met<'a>>,
         touches: &[Met],
         standings: Vec<Standing<'a>>,
@@ -272,68 +302,63 @@ impl<'a> Shelving<'a> {
     where
         'a: 'b,
     {
-        let mut by_who: HashMap<Vec<u8>, usize> = HashMap::new();
-        let mut changed: Vec<(Vec<u8>, Contribution, Contribution)> = Vec::new(); // key, before, after
+        let (shelf, offset) = (self.told[record].shelf, self.told[record].offset);
+        let mut changed: Vec<Changed> = Vec::new();
         let mut order: Vec<usize> = Vec::new(); // in which they were changed first
         for one in met {
-            let Some(place) = self.open(shelf, &one.who, offset, &mut by_who, &mut changed)? else { continue };
-            if place == order.len() {
+            let Some(place) = self.open(&one.who, record, &mut changed)? else { continue };
+            let decision = &mut changed[place];
+            if !std::mem::replace(&mut decision.listed, true) {
                 order.push(place);
             }
-            let after = &mut changed[place].2;
+            let after = &mut decision.after;
             let first = if after.uses == 0 { one.first_us } else { after.first_us };
             after.first_us = first.min(one.first_us);
             after.uses = if shelf[0] == TEMPLATE { after.uses.checked_add(1)? } else { 1 };
         }
         if let Some(at) = head {
             for touch in touches {
-                self.all_heads[at].1.seen(touch.tenant, touch.first_us, touch.last_us);
+                self.all_heads[at].1.seen(touch.who.tenant, touch.first_us, touch.last_us);
             }
         }
         for mut standing in standings {
-            let Some(place) = self.open(shelf, &standing.who, offset, &mut by_who, &mut changed)? else { continue };
-            if standing.version > changed[place].2.version {
-                if !order.contains(&place) {
+            let Some(place) = self.open(&standing.who, record, &mut changed)? else { continue };
+            let decision = &mut changed[place];
+            if standing.version > decision.after.version {
+                if !std::mem::replace(&mut decision.listed, true) {
                     order.push(place);
                 }
-                changed[place].2.stand(standing.version, &mut standing.rest)?;
+                decision.after.stand(standing.version, &mut standing.rest)?;
             }
         }
         for place in order {
-            let (who, before, mut after) = std::mem::take(&mut changed[place]);
+            let Changed { who, before, mut after, .. } = std::mem::take(&mut changed[place]);
             if after != before {
                 after.applied = offset.checked_add(1)?;
-                self.move_on(shelf, &who, &before, after, head)?;
+                self.move_on(shelf, who?, &before, after, head)?;
             }
         }
         Some(())
     }
 
     /// The place of a decision in `changed`; Some(None): it has the record already.
-    fn open(
-        &mut self,
-        shelf: &[u8],
-        who: &[u8],
-        offset: i64,
-        by_who: &mut HashMap<Vec<u8>, usize>,
-        changed: &mut Vec<(Vec<u8>, Contribution, Contribution)>,
-    ) -> Option<Option<usize>> {
-        if let Some(place) = by_who.get(who) {
-            return Some(Some(*place));
+    fn open(&mut self, who: &Who<'a>, record: usize, changed: &mut Vec<Changed<'a>>) -> Option<Option<usize>> {
+        let row = &mut self.rows[who.contribution];
+        if row.dealt.0 == record + 1 {
+            return Some(Some(row.dealt.1));
         }
-        let key = named(CONTRIBUTION, shelf, &[b"\0", who]);
-        let known = match self.contributions.get(&key) {
+        let known = match &row.contribution {
             Some(known) => known.clone(),
-            None => match self.get(&key) {
+            None => match row.read.as_deref() {
                 None => Contribution::default(),
                 Some(value) => Contribution::read(value)?,
             },
         };
-        if known.applied > offset {
+        if known.applied > self.told[record].offset {
             return Some(None);
         }
-        by_who.insert(who.to_vec(), changed.len());
-        changed.push((who.to_vec(), known.clone(), known));
+        row.dealt = (record + 1, changed.len());
+        changed.push(Changed { who: Some(*who), before: known.clone(), after: known, listed: false });
         Some(Some(changed.len() - 1))
     }
 
@@ -341,58 +366,56 @@ impl<'a> Shelving<'a> {
     fn move_on(
         &mut self,
         shelf: &[u8],
-        who: &[u8],
+        who: Who,
         before: &Contribution,
         after: Contribution,
         head: Option<usize>,
     ) -> Option<()> {
-        let (old, new) = (times(shelf, who, before), times(shelf, who, &after));
+        let (old, new) = (times(shelf, &who, before), times(shelf, &who, &after));
         for key in old.iter().filter(|key| !new.contains(key)) {
-            self.put(key.clone(), None);
+            let row = self.row(key.clone());
+            self.put(row, None);
         }
         for key in new.iter().filter(|key| !old.contains(key)) {
-            self.put(key.clone(), Some(NOTHING.to_vec()));
+            let row = self.row(key.clone());
+            self.put(row, Some(NOTHING.to_vec()));
         }
-        if after.uses != 0 && before.uses == 0 {
-            let workflow = named(WORKFLOW, shelf, &[b"\0", workflow_of(who)?]);
-            if self.get(&workflow).is_none() {
-                self.put(workflow, Some(NOTHING.to_vec()));
-                if let Some(at) = head {
-                    self.all_heads[at].1.workflows = self.all_heads[at].1.workflows.checked_add(1)?;
-                }
+        if after.uses != 0 && before.uses == 0 && self.get(who.on_shelf).is_none() {
+            self.put(who.on_shelf, Some(NOTHING.to_vec()));
+            if let Some(at) = head {
+                self.all_heads[at].1.workflows = self.all_heads[at].1.workflows.checked_add(1)?;
             }
         }
         if let Some(at) = head {
             self.all_heads[at].1.put_in(before, -1)?;
             self.all_heads[at].1.put_in(&after, 1)?;
         }
-        let key = named(CONTRIBUTION, shelf, &[b"\0", who]);
         let mut value = Vec::with_capacity(64);
         after.write(&mut value);
-        self.put(key.clone(), Some(value));
-        self.contributions.insert(key, after);
+        self.put(who.contribution, Some(value));
+        self.rows[who.contribution].contribution = Some(after);
         Some(())
     }
 
     /// All rows in the order of the changelog, and what was counted: [[[key, value or nil], ...], [number, ...]].
     pub fn finish(&mut self) {
-        let out = &mut self.rows;
+        let out = &mut self.answer;
         out.clear();
         msgpack::array(out, 2);
         msgpack::array(out, self.all_heads.len() + self.order.len());
         let mut value = Vec::new();
-        for (shelf, head) in &self.all_heads {
+        for (row, head) in &self.all_heads {
             value.clear();
             head.write(&mut value);
             msgpack::array(out, 2);
-            msgpack::bytes(out, &named(HEAD, shelf, &[]));
+            msgpack::bytes(out, &self.rows[*row].key);
             msgpack::bytes(out, &value);
         }
         for kind in ORDER {
-            for key in self.order.iter().filter(|key| key[0] == kind) {
+            for row in self.order.iter().map(|row| &self.rows[*row]).filter(|row| row.key[0] == kind) {
                 msgpack::array(out, 2);
-                msgpack::bytes(out, key);
-                match &self.written[key] {
+                msgpack::bytes(out, &row.key);
+                match row.written.as_ref().and_then(Option::as_deref) {
                     None => msgpack::nil(out),
                     Some(value) => msgpack::bytes(out, value),
                 }
@@ -403,6 +426,94 @@ impl<'a> Shelving<'a> {
             msgpack::integer(out, number);
         }
     }
+
+    /// The value of a record: [uses, touches, standings], as topics/usage.py has them.
+    fn read(&mut self, shelf: &'a [u8], value: &'a [u8]) -> Option<Usage<'a>> {
+        let mut reader = opened(value)?;
+        reader.array_of(3)?;
+        let mut usage = Usage { uses: Vec::new(), touches: Vec::new(), standings: Vec::new() };
+        let mut last: Option<Who> = None; // what one workflow says comes together
+        for _ in 0..reader.array()? {
+            let used = self.read_use(shelf, &mut reader, &mut last)?;
+            usage.uses.push(used);
+        }
+        for _ in 0..reader.array()? {
+            reader.array_of(5)?;
+            let who = self.who(shelf, &mut reader, &mut last)?;
+            usage.touches.push(Met { who, first_us: reader.integer()?, last_us: reader.integer()? });
+        }
+        for _ in 0..reader.array()? {
+            reader.array_of(10)?;
+            let who = self.who(shelf, &mut reader, &mut last)?;
+            let version = reader.integer()?;
+            let rest = reader.clone();
+            Contribution::default().stand(version, &mut reader)?;
+            usage.standings.push(Standing { who, version, rest });
+        }
+        reader.done().then_some(usage)
+    }
+
+    /// Of a policy's shelf no decision is kept.
+    fn who(&mut self, shelf: &[u8], reader: &mut Reader<'a>, last: &mut Option<Who<'a>>) -> Option<Who<'a>> {
+        let (tenant, workflow, decision) = (reader.text()?, reader.text()?, reader.text()?);
+        match last {
+            Some(known) if (known.tenant, known.workflow, known.decision) == (tenant, workflow, decision) => {
+                return Some(*known);
+            }
+            _ => {}
+        }
+        let (mut contribution, mut on_shelf) = (0, 0);
+        if shelf[0] != POLICY {
+            let key = [b"\0", tenant, b"\0", workflow, b"\0", decision];
+            contribution = self.row(named(CONTRIBUTION, shelf, &key));
+            on_shelf = self.row(named(WORKFLOW, shelf, &key[..4]));
+        }
+        let found = Who { tenant, workflow, decision, contribution, on_shelf };
+        *last = Some(found);
+        Some(found)
+    }
+
+    fn read_use(&mut self, shelf: &[u8], reader: &mut Reader<'a>, last: &mut Option<Who<'a>>) -> Option<Use<'a>> {
+        reader.array_of(11)?;
+        let who = self.who(shelf, reader, last)?;
+        let (us, id, variant) = (reader.integer()?, reader.text()?, reader.bytes()?);
+        let (topic, numbers) = (reader.text()?, [reader.integer()?, reader.integer()?, reader.integer()?]);
+        let start = reader.at();
+        let fields = detail(reader)?;
+        let detail = reader.since(start);
+        let Who { tenant, workflow, decision, .. } = who;
+        let when = time(us);
+        let (place, says) = if shelf[0] == POLICY {
+            let [Field::Text(outcome), rule, _, _] = fields else { return None };
+            let rule = text_or(rule, b"")?;
+            let key: [&[u8]; 13] = [
+                b"\0", outcome, b"\0", &when, tenant, b"\0", workflow, b"\0", decision, b"\0", id, b"\0", variant,
+            ];
+            (self.row(named(EVALUATION, shelf, &key)), Says::Evaluation { outcome, rule })
+        } else {
+            let [Field::Text(model), latency, band, Field::Boolean(failed)] = fields else { return None };
+            let latency_ms = match latency {
+                Field::Integer(latency) => Some(latency),
+                Field::Nil => None,
+                _ => return None,
+            };
+            let band = text_or(band, b"")?;
+            let key: [&[u8]; 11] =
+                [b"\0", tenant, b"\0", workflow, b"\0", decision, b"\0", &when, id, b"\0", variant];
+            (self.row(named(USE, shelf, &key)), Says::Use(Used { model, latency_ms, band, failed }))
+        };
+        Some(Use { met: Met { who, first_us: us, last_us: us }, place, topic, numbers, detail, says })
+    }
+}
+
+/// What a record does to a decision.
+#[derive(Default)]
+struct Changed<'a> {
+    who: Option<Who<'a>>,
+    before: Contribution,
+    after: Contribution,
+    /// Whether it has its place in the order.
+    listed: bool,
 }
 
 /// What `shelf.opened` takes: kind, name, NUL, version, NUL, bucket.
@@ -428,96 +539,27 @@ fn named(kind: u8, shelf: &[u8], rest: &[&[u8]]) -> Vec<u8> {
     key
 }
 
-/// Tenant NUL workflow.
-fn workflow_of(who: &[u8]) -> Option<&[u8]> {
-    who.iter().rposition(|byte| *byte == 0).map(|at| &who[..at])
-}
-
 fn time(us: i64) -> [u8; 8] {
     ((us as u64) ^ 1 << 63).to_be_bytes()
 }
 
 /// The rows by time of a decision; none where it has not used the thing.
-fn times(shelf: &[u8], who: &[u8], contribution: &Contribution) -> Vec<Vec<u8>> {
+fn times(shelf: &[u8], who: &Who, contribution: &Contribution) -> Vec<Vec<u8>> {
     if contribution.uses == 0 {
         return Vec::new();
     }
     let outcomes = std::iter::once(&b""[..]).chain(contribution.outcomes.iter().map(|outcome| &outcome[..]));
     let mut found: Vec<Vec<u8>> = Vec::new();
     for outcome in outcomes {
-        let key = named(TIME, shelf, &[b"\0", outcome, b"\0", &time(contribution.first_us), who]);
+        let when = time(contribution.first_us);
+        let rest: [&[u8]; 9] =
+            [b"\0", outcome, b"\0", &when, who.tenant, b"\0", who.workflow, b"\0", who.decision];
+        let key = named(TIME, shelf, &rest);
         if !found.contains(&key) {
             found.push(key);
         }
     }
     found
-}
-
-/// Of uses with one key the last, at the place of the first.
-fn last_of_each(uses: Vec<Use>) -> Vec<Use> {
-    let mut places: HashMap<Vec<u8>, usize> = HashMap::new();
-    let mut found: Vec<Use> = Vec::with_capacity(uses.len());
-    for one in uses {
-        match places.get(&one.key) {
-            Some(place) => found[*place] = one,
-            None => {
-                places.insert(one.key.clone(), found.len());
-                found.push(one);
-            }
-        }
-    }
-    found
-}
-
-/// The value of a record: [uses, touches, standings], as topics/usage.py has them.
-fn read<'a>(shelf: &[u8], value: &'a [u8]) -> Option<Usage<'a>> {
-    let mut reader = opened(value)?;
-    reader.array_of(3)?;
-    let uses = (0..reader.array()?).map(|_| read_use(shelf, &mut reader)).collect::<Option<_>>()?;
-    let touches = (0..reader.array()?).map(|_| read_touch(&mut reader)).collect::<Option<_>>()?;
-    let standings = (0..reader.array()?).map(|_| read_standing(&mut reader)).collect::<Option<_>>()?;
-    reader.done().then_some(Usage { uses, touches, standings })
-}
-
-/// Tenant, and tenant NUL workflow NUL decision.
-fn who<'a>(reader: &mut Reader<'a>) -> Option<(&'a [u8], Vec<u8>)> {
-    let (tenant, workflow, decision) = (reader.text()?, reader.text()?, reader.text()?);
-    Some((tenant, [tenant, b"\0", workflow, b"\0", decision].concat()))
-}
-
-fn read_use<'a>(shelf: &[u8], reader: &mut Reader<'a>) -> Option<Use<'a>> {
-    reader.array_of(11)?;
-    let (tenant, who) = who(reader)?;
-    let (us, id, variant) = (reader.integer()?, reader.text()?, reader.bytes()?);
-    let (topic, numbers) = (reader.text()?, [reader.integer()?, reader.integer()?, reader.integer()?]);
-    let start = reader.at();
-    let fields = detail(reader)?;
-    let detail = reader.since(start);
-    let (key, says) = if shelf[0] == POLICY {
-        let [Field::Text(outcome), rule, _, _] = fields else { return None };
-        let rule = match rule {
-            Field::Text(rule) => rule,
-            Field::Nil => b"",
-            _ => return None,
-        };
-        let rest: [&[u8]; 9] = [b"\0", outcome, b"\0", &time(us), &who, b"\0", id, b"\0", variant];
-        (named(EVALUATION, shelf, &rest), Says::Evaluation { outcome, rule })
-    } else {
-        let [Field::Text(model), latency, band, Field::Boolean(failed)] = fields else { return None };
-        let latency_ms = match latency {
-            Field::Integer(latency) => Some(latency),
-            Field::Nil => None,
-            _ => return None,
-        };
-        let band = match band {
-            Field::Text(band) => Some(band),
-            Field::Nil => None,
-            _ => return None,
-        };
-        let rest: [&[u8]; 7] = [b"\0", &who, b"\0", &time(us), id, b"\0", variant];
-        (named(USE, shelf, &rest), Says::Use(Used { model, latency_ms, band, failed }))
-    };
-    Some(Use { met: Met { tenant, who, first_us: us, last_us: us }, key, topic, numbers, detail, says })
 }
 
 enum Field<'a> {
@@ -544,17 +586,10 @@ fn field<'a>(reader: &mut Reader<'a>) -> Option<Field<'a>> {
         .or_else(|| reader.if_it(Reader::integer).map(Field::Integer))
 }
 
-fn read_touch<'a>(reader: &mut Reader<'a>) -> Option<Met<'a>> {
-    reader.array_of(5)?;
-    let (tenant, who) = who(reader)?;
-    Some(Met { tenant, who, first_us: reader.integer()?, last_us: reader.integer()? })
-}
-
-fn read_standing<'a>(reader: &mut Reader<'a>) -> Option<Standing<'a>> {
-    reader.array_of(10)?;
-    let (_, who) = who(reader)?;
-    let version = reader.integer()?;
-    let rest = reader.clone();
-    Contribution::default().stand(version, reader)?;
-    Some(Standing { who, version, rest })
+fn text_or<'a>(field: Field<'a>, nothing: &'a [u8]) -> Option<&'a [u8]> {
+    match field {
+        Field::Text(text) => Some(text),
+        Field::Nil => Some(nothing),
+        _ => None,
+    }
 }
