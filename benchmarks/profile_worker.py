@@ -114,7 +114,10 @@ async def profile(events: int, size: Size, seconds: float, results: Results, pro
     """Record µs per event of each stage, in both guarantees."""
     topic = sizes.topic(size)
     for guarantee, suffix in (("exactly_once", ""), ("at_least_once", "_at_least_once")):
-        async with cluster() as broker, deployed(broker.bootstrap, "profile", guarantee=guarantee) as deployment:
+        async with (
+            cluster() as broker,
+            deployed(broker.bootstrap, "profile", guarantee=guarantee, index=False) as deployment,
+        ):
             partitions, url = deployment.settings.partitions, deployment.settings.url
             with progress.counting(f"profile: writing {events:,} events", events) as moved:
                 await fill(broker.bootstrap, topic, partitions, workload(size, events), moved)

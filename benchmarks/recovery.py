@@ -63,7 +63,7 @@ async def recovery(
 ) -> None:
     """Record µs per row at each number of `rows`, their growth, and the ratio to plain Faust's at the smallest."""
     costs: dict[int, float] = {}
-    async with cluster() as broker, deployed(broker.bootstrap, "recovery", log_level="INFO") as deployment:
+    async with cluster() as broker, deployed(broker.bootstrap, "recovery", log_level="INFO", index=False) as deployment:
         events = workload(size, 10**9)
         await _recover(broker, deployment)  # the group's first member ever joins in another way than one that returns
         empty = [(await _recover(broker, deployment)).seconds for _ in range(max(3, rounds))]

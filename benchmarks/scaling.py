@@ -73,7 +73,7 @@ async def scaling(events: int, size: Size, seconds: float, rounds: int, results:
 async def _run(broker: Cluster, topic: str, events: int, workers: int, seconds: float) -> Run:
     end = int(events * _USABLE)
     async with AsyncExitStack() as stack:
-        first = await stack.enter_async_context(deployed(broker.bootstrap, f"scaling-{workers}"))
+        first = await stack.enter_async_context(deployed(broker.bootstrap, f"scaling-{workers}", index=False))
         group = first.settings.app_id
         stack.push_async_callback(delete, broker.admin, group)
         members = [first, *(_beside(first, number) for number in range(1, workers))]

@@ -146,10 +146,10 @@ class Settings(BaseSettings):
         ),
     )
     index: bool = Field(
-        False,
+        True,
         description=(
             "Whether what events use (prompt templates, models, tools, documents) and what policies say is indexed. "
-            "Without, a worker folds faster, and the views over the index know only what was indexed before"
+            "Without, a worker catches up faster, and the views over the index know only what was indexed before"
         ),
     )
     stop_grace_s: float = Field(
