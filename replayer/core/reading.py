@@ -17,17 +17,20 @@ import orjson
 from replayer.core import decisions as decision_rules
 from replayer.core import head as head_rules
 from replayer.core.decisions import decode_decision
+from replayer.core.errors import DamagedRow
 from replayer.core.head import Head, decode_head
 from replayer.core.origin import Origin, origins
 from replayer.core.outcome import Rows
 from replayer.core.page import Page, Position, checked
 from replayer.core.rows import (
+    CORRELATION,
     DECISION,
     EVENT,
     FUTURE,
     HEAD,
     LATE,
     NUL,
+    TRACE,
     EventRow,
     decision_key,
     decode_event,
@@ -36,6 +39,7 @@ from replayer.core.rows import (
     event_start,
     head_key,
     identity_key,
+    thread_prefix,
     workflow_prefix,
 )
 from topics.fields import rfc3339
@@ -58,6 +62,13 @@ class WorkflowFilter:
     correlation_id: str | None = None
     from_us: int | None = None
     to_us: int | None = None
+
+    @property
+    def begin(self) -> bytes:
+        """What the keys begin with, in front of tenant and workflow, of the fewest rows that name all wanted ones."""
+        if self.trace_id is not None:
+            return thread_prefix(TRACE, self.trace_id)
+        return HEAD if self.correlation_id is None else thread_prefix(CORRELATION, self.correlation_id)
 
     def takes(self, head: Head) -> bool:
         return (
@@ -85,17 +96,21 @@ def list_workflows(
     The page is complete up to and including its `next`, a (tenant_id, workflow_id): so pages of several partitions can
     be merged up to the least of them.
     """
-    prefix = HEAD if wanted.tenant_id is None else HEAD + wanted.tenant_id.encode() + NUL
+    begin = wanted.begin
+    prefix = begin if wanted.tenant_id is None else begin + wanted.tenant_id.encode() + NUL
     start = None
     if after is not None:
         tenant_id, workflow_id = checked(after, str, str)
-        start = head_key(tenant_id, workflow_id) + NUL  # ids hold no NUL: the first key behind it
+        start = begin + head_key(tenant_id, workflow_id)[1:] + NUL  # ids hold no NUL: the first key behind it
     items: list[dict[str, Any]] = []
     reached: Position | None = None
-    for seen, (_, value) in enumerate(rows.scan(prefix, start)):
+    for seen, (key, value) in enumerate(rows.scan(prefix, start)):
         if len(items) >= limit or seen >= scan_budget:
             return Page(items, reached)
-        head = decode_head(value)
+        found = value if begin == HEAD else rows.get(HEAD + key[len(begin) :])
+        if found is None:
+            raise DamagedRow("thread")
+        head = decode_head(found)
         reached = (head.tenant_id, head.workflow_id)
         if wanted.takes(head):
             items.append(head_rules.described(head))

@@ -8,9 +8,11 @@
 | `i` tenant NUL workflow NUL event_id NUL variant(8) | one variant, when there are more than MAX_INLINE of them |
 | `o` as of `e` | where the event's record was before it was keyed anew (`core.origin`) |
 | `d` tenant NUL workflow NUL decision | decision (`core.decisions`); the workflow's own has the empty name |
+| `t` trace NUL tenant NUL workflow | nothing: the workflow's head names the trace |
+| `c` correlation NUL tenant NUL workflow | the same of a business thread |
 
-An event row that is the FIRST of its event id implies the identity row with that one sighting (`implied`): it is in the
-changelog only where there is more to say.
+Some rows follow from others (`core.implied`): an event row that is the FIRST of its event id implies the identity row
+with that one sighting, which is in the changelog only where there is more to say; a head implies its `t` and `c`.
 
 Ids hold no NUL and are bounded in characters, at most four bytes each: no key is longer than MAX_KEY_BYTES.
 Times are microseconds since 1970; in keys they are shifted by 2^63, so that bytes order as instants do.
@@ -19,7 +21,7 @@ Times are microseconds since 1970; in keys they are shifted by 2^63, so that byt
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
@@ -27,6 +29,7 @@ import msgspec
 from replayer.core.errors import DamagedRow, UnknownRowFormat
 
 HEAD, EVENT, IDENTITY, DECISION, ORIGIN = b"h", b"e", b"i", b"d", b"o"
+TRACE, CORRELATION = b"t", b"c"
 FORMAT = 1
 FORMAT_BYTE = bytes([FORMAT])
 EVENT_FORMATS = (1, 2)  # since 2 an event row may imply its identity row, which an older release would miss
@@ -81,6 +84,11 @@ def identity_key(prefix: bytes, event_id: str) -> bytes:
 
 def event_key(prefix: bytes, occurred_us: int, event_id: str, variant: bytes) -> bytes:
     return EVENT + prefix + time(occurred_us) + event_id.encode() + NUL + variant
+
+
+def thread_prefix(kind: bytes, name: str) -> bytes:
+    """What the rows of a TRACE or a CORRELATION begin with."""
+    return kind + name.encode() + NUL
 
 
 def origin_key(event: bytes) -> bytes:
@@ -167,18 +175,6 @@ def encode_sightings(sightings: list[Sighting]) -> bytes:
 def decode_sightings(value: bytes) -> list[Sighting]:
     """Raises UnknownRowFormat, DamagedRow."""
     return decoded("identity", value, _decode_sightings)
-
-
-def implied(rows: Iterable[tuple[bytes, bytes | None]]) -> list[tuple[bytes, bytes]]:
-    """The identity rows that follow from these rows. Raises UnknownRowFormat, DamagedRow."""
-    found = []
-    for key, value in rows:
-        if key[:1] == EVENT and value is not None and len(value) > 1 and value[1] & FIRST:
-            prefix = prefix_of(key)
-            row = decode_event(prefix, key, value)
-            seen = Sighting(row.variant, row.occurred_us, row.topic, row.partition, row.offset, row.index)
-            found.append((identity_key(prefix, row.event_id), encode_sightings([seen])))
-    return found
 
 
 def decoded(kind: str, value: bytes, decode: Callable[[bytes], T]) -> T:

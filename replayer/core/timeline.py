@@ -20,6 +20,7 @@ from replayer.core import head as head_rules
 from replayer.core.deadletters import dead_letter
 from replayer.core.decisions import Decision, decode_decision, encode_decision
 from replayer.core.head import Head, Rank, Used, decode_head, encode_head
+from replayer.core.implied import threads
 from replayer.core.outcome import Folded, Folding, Record, Rows, whole
 from replayer.core.rows import (
     FIRST,
@@ -347,6 +348,7 @@ class _Batch:
             if (head := workflow.head) is not None:
                 head_rules.add_digest(head, workflow.shares)
                 out.rows.append((workflow.key, encode_head(head)))
+                out.implied += threads(workflow.key, head)
         out.counts = {name: count for name, count in self._counts.items() if count}
         return out
 

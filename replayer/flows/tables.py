@@ -9,13 +9,13 @@ from typing import Literal
 import structlog
 
 from replayer.core.deadletters import dead_letter
+from replayer.core.implied import implied
 from replayer.core.index import IndexFold
 from replayer.core.indexing import indexed
 from replayer.core.origin import Originated
 from replayer.core.outcome import Record, Send
 from replayer.core.relay import RelayFold
 from replayer.core.replays import ReplaysFold
-from replayer.core.rows import implied
 from replayer.core.timeline import TimelineFold
 from replayer.engine.config import Fold, TableSpec
 from replayer.native.fold import NativeFold

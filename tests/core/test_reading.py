@@ -21,7 +21,7 @@ from replayer.core.reading import (
     timeline,
     workflow,
 )
-from tests.core.timelines import TOPICS, arrived, at, document, documents, fold, materialised
+from tests.core.timelines import TOPICS, arrived, at, document, documents, fold, materialised, recovered
 from tests.drawn import MemoryRows
 from topics.fields import micros, rfc3339, utc
 from topics.registry import EVENT_TYPES, FAMILIES
@@ -253,3 +253,37 @@ def test_a_position_no_page_gave_is_refused(order: Any, position: Position) -> N
         timeline(rows, "acme", "w", order, after=position)
     with pytest.raises(InvalidPosition):
         list_workflows(rows, WorkflowFilter(), position, 1)
+
+
+@given(
+    st.lists(documents(workflows=("w", "v", "u")), min_size=1, max_size=25),
+    st.sampled_from([None, "acme", "umbrella"]),
+    st.integers(1, 3),
+    st.integers(1, 3),
+)
+@settings(max_examples=60)
+def test_a_trace_finds_its_workflows(
+    events: list[dict[str, Any]], tenant: str | None, limit: int, scan_budget: int
+) -> None:
+    """And a correlation, page by page, as a look at every head would, through rows that a rebuilt table has, too."""
+    rows = made(*events)
+    rebuilt = MemoryRows()
+    rebuilt.write(recovered([(key, value) for key, value in rows.items() if key[:1] not in (b"t", b"c")]))
+    assert rebuilt == rows
+    heads = walked(lambda after: list_workflows(rows, WorkflowFilter(tenant_id=tenant), after, 100))
+    for named, kept, names in (
+        ("trace_id", "trace_ids", ("1" * 32, "2" * 32)),
+        ("correlation_id", "correlation_ids", ("k1", "k2", "k")),
+    ):
+        for name in names:
+            wanted = WorkflowFilter(tenant_id=tenant, **{named: name})
+            found = walked(lambda after, wanted=wanted: list_workflows(rows, wanted, after, limit, scan_budget))
+            assert found == [head for head in heads if name in head[kept]]
+
+
+def test_a_trace_is_found_without_a_look_at_other_workflows() -> None:
+    others = [document("policy.evaluated", event_id=f"e{n}", workflow_id=f"a{n}") for n in range(30)]
+    rows = made(*others, document("policy.evaluated", workflow_id="w", trace_id="1" * 32))
+    page = list_workflows(rows, WorkflowFilter(trace_id="1" * 32), None, 10, scan_budget=1)
+    assert [item["workflow_id"] for item in page.items] == ["w"]
+    assert page.next is None

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from replayer.core import reading
 from replayer.core.decisions import decode_decision
+from replayer.core.implied import implied
 from replayer.core.outcome import Folded
-from replayer.core.rows import DECISION, implied
+from replayer.core.rows import DECISION
 from replayer.core.timeline import TimelineFold
 from tests.drawn import Log, MemoryRows
 

@@ -305,6 +305,11 @@ impl Group {
             value.clear();
             head.write(value, topics);
             heads.pair(|key| rows::head_key(key, tenant, &self.workflow), value);
+            for (kind, names) in head.threads() {
+                for name in names.iter() {
+                    implied.pair(|key| rows::thread_key(key, kind, name, tenant, &self.workflow), &[rows::FORMAT]);
+                }
+            }
         }
         totals.folded += self.totals.folded;
         totals.duplicate += self.totals.duplicate;

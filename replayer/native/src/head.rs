@@ -113,6 +113,11 @@ impl Head {
         self.reached.write(out, topics);
     }
 
+    /// By which traces and correlations the workflow is found: what their rows begin with, and their names.
+    pub fn threads(&self) -> [(u8, &Values); 2] {
+        [(b't', &self.trace_ids), (b'c', &self.correlation_ids)]
+    }
+
     /// Adds the hash of a projection, modulo 2^256.
     pub fn add_digest(&mut self, hash: &[u8; 32]) {
         let mut carry = 0u16;

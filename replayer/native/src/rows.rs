@@ -130,6 +130,15 @@ pub fn named_key(out: &mut Vec<u8>, kind: u8, prefix: &[u8], name: &[u8]) {
     out.extend_from_slice(name);
 }
 
+/// The key of a trace's row (`t`) or a correlation's (`c`).
+pub fn thread_key(out: &mut Vec<u8>, kind: u8, name: &[u8], tenant: &[u8], workflow: &[u8]) {
+    msgpack::bytes_of(out, 1 + name.len() + 1 + tenant.len() + 1 + workflow.len());
+    out.push(kind);
+    for part in [name, b"\0", tenant, b"\0", workflow] {
+        out.extend_from_slice(part);
+    }
+}
+
 /// Key and value of an event's row. None where a number does not fit into its place.
 pub fn event_row(out: &mut Vec<u8>, prefix: &[u8], event: &Facts, row: &EventRow) -> Option<()> {
     let (partition, length) = (u32::try_from(row.partition).ok()?, u8::try_from(row.topic.len()).ok()?);
