@@ -11,7 +11,7 @@ import structlog
 from replayer import logs
 from replayer.core.errors import ReplayerError
 from replayer.core.outcome import Rows
-from replayer.deployment import delete_retention_ms, foreign, together, topics
+from replayer.deployment import delete_retention_ms, foreign, sources, together, topics
 from replayer.engine.config import EngineConfig
 from replayer.engine.engine import Engine
 from replayer.engine.run import run
@@ -77,6 +77,7 @@ def create_investigator(settings: Settings, metrics: Metrics) -> Engine:
             brokers=settings.brokers,
             partition_of=partition_of,
             client=connection.client_arguments(settings),
+            sources=sources(settings),
             limits=Limits(max_record_bytes=settings.max_record_bytes),
             max_concurrent=settings.investigator_max_concurrent,
             commit_records=settings.investigator_batch_records,

@@ -34,6 +34,12 @@ def topics(settings: Settings) -> tuple[Topic, ...]:
     )
 
 
+def sources(settings: Settings) -> tuple[str, ...]:
+    """Names of the topics whose events timelines and replays are made of."""
+    rekeyed = (catalogue.REKEYED_EVENTS,) if settings.foreign_topics else ()
+    return tuple(topic.name for topic in (*catalogue.SOURCES, *rekeyed))
+
+
 def together(settings: Settings) -> list[str]:
     """Names of the topics that must have one number of partitions: sources, replays and the changelogs of both."""
     apart = {catalogue.DEAD_LETTERS.name, *(told.changelog for told in foreign(settings))}

@@ -64,6 +64,8 @@ def test_what_is_keyed_otherwise_stands_in_timelines_once(
     command(settings, "topics", "create")
     command(settings, "topics", "check")
     worker = Role("worker", settings, tmp_path / "log")
+    apart = environment(broker, tag, tmp_path / "apart", INVESTIGATOR_MAX_CONCURRENT="20")
+    investigator = Role("investigator", settings | apart, tmp_path / "investigator.log")
 
     def counted() -> list[int]:
         return [
@@ -84,6 +86,12 @@ def test_what_is_keyed_otherwise_stands_in_timelines_once(
             ((kept, headers),) = letters[at]
             assert (kept, headers[deadletter.REASON].decode()) == (value, reason), key
         items = timeline(worker, workflows[0])
+        with running(investigator):  # what was keyed anew is replayed as it is folded
+            replayed = command(
+                settings, "replay", "start", "--workflow", workflows[0], "--tenant", "acme", "--id", tag,
+                "--name", "INC-8", "--purpose", "a test", "--wait", "--url", worker.url, "--json",
+            )  # fmt: skip
+        assert (replayed["state"], replayed["matched"]) == ("COMPLETED", 60)
         assert worker.stop() == 0
     assert len({item["event_id"] for item in items}) == 60
     assert {item["position"]["topic"] for item in items} == {otherwise, calls}
