@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from replayer.core.unread import Unread
@@ -79,6 +79,13 @@ def since(records: Sequence[Any], offset: int) -> Sequence[Any]:
     if isinstance(records, Unread):
         return records.since(offset)
     return [record for record in records if record.offset >= offset]
+
+
+def pairs(records: Sequence[Any]) -> Iterable[tuple[Any, Any]]:
+    """Their keys and values."""
+    if isinstance(records, Unread):
+        return records.pairs()
+    return ((record.key, record.value) for record in records)
 
 
 def _weight(record: Any) -> int:

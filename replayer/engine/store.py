@@ -16,7 +16,7 @@ from faust.stores.rocksdb import Store
 from faust.types import TP
 
 from replayer.core.errors import ReplayerError
-from replayer.engine.batch import Batch
+from replayer.engine.batch import Batch, pairs, since
 from replayer.engine.rows import is_damage
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ class BatchStore(Store):
             return True
         if batch.before > applied + 1:
             return False
-        rows = [(record.key, record.value) for record in batch.records if record.offset > applied]
+        rows = list(pairs(since(batch.records, applied + 1)))
         implied = self.engine.specs[self.table.name].implied
         stored = rows if implied is None else [*implied(rows), *rows]
         patiently(self._writing(batch.partition, lambda: self._batch(stored, batch.after - 1)))

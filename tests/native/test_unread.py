@@ -125,7 +125,9 @@ def test_stretches_are_cut_and_joined_as_lists_are(batches: list[list[Odd]], dat
     for number in (len(records), -len(records) - 1):
         with pytest.raises(IndexError):
             found[number]
+    assert list(found.pairs()) == [(record.key, record.value) for record in records]
     for piece in pieces:
+        assert list(piece.pairs()) == [(record.key, record.value) for record in piece]
         assert piece.weight == sum(len(one.key or b"") + len(one.value or b"") for one in piece)
     offset = data.draw(st.integers(0, 500))
     assert list(found.since(offset)) == [record for record in records if record.offset >= offset]
