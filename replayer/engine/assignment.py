@@ -12,8 +12,9 @@ from aiokafka.errors import IllegalStateError, KafkaError
 from faust.types import TP
 
 from replayer.core.errors import ReplayerError
+from replayer.engine.advice import AFTER_RECREATION
 from replayer.engine.batch import Batch
-from replayer.engine.lane import AFTER_RECREATION, Lane
+from replayer.engine.lane import Lane
 from replayer.logs import spoken
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from faust.types import TP
 
 from replayer.core.gaps import Gap
 from replayer.core.outcome import Folded, Folding
+from replayer.engine.advice import AFTER_RECREATION
 from replayer.engine.batch import Batch
 from replayer.engine.config import TableSpec
 from replayer.engine.folding import fold
@@ -28,10 +29,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-AFTER_RECREATION = (
-    "If it was recreated on purpose, start under another REPLAYER_APP_ID, or stop the workers and delete the "
-    "changelogs, the offsets and the data directories of this one."
-)
 _CLOSED = "its database was closed under it; start the worker again"
 #: From the beginning of a step to that of the next: what came meanwhile is one transaction instead of several. A lone
 #: event waits for nothing. At 2,000 events a second, fewer and larger transactions are also the sooner ones: with 10 ms

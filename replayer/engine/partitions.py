@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from replayer.engine.advice import START_OVER
 from replayer.engine.config import TableSpec
-
-_START_OVER = (
-    "start under another REPLAYER_APP_ID, or stop the workers and delete the changelogs, the offsets and the data "
-    "directories of this one."
-)
 
 
 def added(
@@ -35,6 +31,6 @@ def added(
             return (
                 f"Topic {topic} has {found} partitions, and the topics it is read together with have {spec.partitions}:"
                 " a workflow's events would be split between workers, and Kafka takes no partition back. "
-                f"{kept if topic in spec.sources else 'To go on,'} {_START_OVER}"
+                f"{kept if topic in spec.sources else 'To go on,'} {START_OVER}"
             )
     return None
