@@ -170,6 +170,13 @@ def _offsets(cluster: Cluster, only_events: bool) -> list[str]:
 async def _outside(broker: str, committed: Mapping[TopicPartition, int]) -> list[str]:
     async with LogAdmin([broker]) as admin:
         begins, ends = await admin.begin_offsets(list(committed)), await admin.end_offsets(list(committed))
+    return outside(committed, begins, ends)
+
+
+def outside(
+    committed: Mapping[TopicPartition, int], begins: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
+) -> list[str]:
+    """Offsets that are committed and do not lie in their logs."""
     return [
         f"{tp.topic}[{tp.partition}] is committed at {offset}, its log is [{begins[tp]}, {ends[tp]})"
         for tp, offset in committed.items()

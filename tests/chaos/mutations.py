@@ -67,6 +67,8 @@ IN_EVERY_TEST_RUN = (
 )
 MUTATIONS = (
     *IN_EVERY_TEST_RUN,
+    Mutation("rows that are not stored", "forgets", killed_in_the_middle, finds=("views of",)),
+    Mutation("dead letters twice", "buries_twice", killed_in_the_middle, finds=("twice in dead letters",)),
     Mutation(
         "rows before their dead letters",
         "letters_last",
