@@ -19,7 +19,7 @@ from replayer.kafka.admin import LogAdmin
 from replayer.settings import Settings
 from tests.chaos import logs
 from tests.chaos.seen import At
-from topics.catalogue import DEAD_LETTERS, SOURCES, Topic
+from topics.catalogue import DEAD_LETTERS, SOURCES, TEMPLATE_USAGE, Topic
 
 APP = "chaos"
 PARTITIONS = 4
@@ -80,10 +80,15 @@ class BrokerSide:
         return asyncio.run(logs.append(self.bootstrap, chain.from_iterable(found.values()), PARTITIONS))
 
     def delete_tables(self) -> None:
-        """Delete the changelogs and the group with its offsets, once its members' sessions are over."""
+        """Delete the changelogs, what the app sends to itself, and the group with its offsets, once its members'
+        sessions are over.
+        """
 
         async def delete(admin: LogAdmin) -> None:
-            await admin.delete_topics([topic.name for topic in self.topics if topic.name.endswith("-changelog")])
+            own = [
+                one.name for one in self.topics if one.name.endswith("-changelog") or one.name == TEMPLATE_USAGE.name
+            ]
+            await admin.delete_topics(own)
             for _ in range(100):
                 try:
                     await admin.delete_groups([APP])
@@ -127,6 +132,11 @@ class BrokerSide:
     def rows(self) -> dict[int, dict[bytes, bytes]]:
         """The timelines table as its changelog has it, by partition."""
         return asyncio.run(logs.table(self.bootstrap, CHANGELOG, PARTITIONS))
+
+    def shelves(self) -> dict[bytes, bytes]:
+        """The index as its changelog has it."""
+        tables = asyncio.run(logs.table(self.bootstrap, f"{APP}-templates-changelog", PARTITIONS))
+        return {key: value for table in tables.values() for key, value in table.items()}
 
     def positions(self) -> dict[TopicPartition, int]:
         """How far the sources have been folded, as the changelog says: what a restart goes by in each guarantee."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 
@@ -12,7 +13,7 @@ from replayer.core.faults import Emission
 from replayer.core.gaps import PREFIX, Gap
 from replayer.core.rows import EVENT, HEAD
 from replayer.kafka.admin import LogAdmin
-from tests.chaos import commits, oracle
+from tests.chaos import commits, oracle, shelves
 from tests.chaos.brokerside import APP, PARTITIONS
 from tests.chaos.cluster import Cluster
 from tests.chaos.feed import Fate, Sent
@@ -22,6 +23,7 @@ from tests.chaos.seen import At, Name, Seen, from_rows, inconsistencies
 from topics.catalogue import REPLAY_COMMANDS, REPLAY_PROGRESS
 
 _FEW = 5
+_LOOKS = 20
 
 
 def check(
@@ -39,9 +41,10 @@ def check(
     it knows; the oracle, which reads with the product's own codec, must agree. `only_events`: heads may be wrong and
     offsets may have gone back; what holds is that every event is there, once, in its place.
 
-    1. every acked event is in a timeline, or in dead letters for its reason, once, and nothing is that was never sent;
-    2. timelines and heads are the oracle's, heads agree with their rows; 3. committed offsets never went back and lie
-    in the log; 4. rebuilt from the changelogs alone, the same; 5. each worker's views say the same.
+    1. every acked event is in a timeline, or in dead letters for its reason, once, and nothing is that was never
+    sent; 2. timelines, heads and the index are the oracle's, heads agree with their rows; 3. committed offsets
+    never went back and lie in the log; 4. rebuilt from the changelogs alone, the same; 5. each worker's views say
+    the same.
     """
     expected = oracle.expected(history.records(), PARTITIONS, raises)
     tables, letters = cluster.rows(), cluster.letters()
@@ -61,6 +64,7 @@ def check(
         *_few("changelog", _in_two_partitions(tables)),
         *_few("changelog", differences(expected.timelines, found, only_events)),
         *_few("changelog", () if only_events else inconsistencies(rows)),
+        *_few("index", () if only_events else _misshelved(cluster, expected)),
         *_few("offsets", _offsets(cluster, only_events)),
     ]
     workers = cluster.running
@@ -70,6 +74,16 @@ def check(
     findings += [f"a worker has ended meanwhile: {who}" for who in cluster.absent()]
     # Rebuilt from a log in which something is wrong it would be wrong again.
     return findings or _rebuilt(cluster, expected, only_events)
+
+
+def _misshelved(cluster: Cluster, expected: Expected) -> list[str]:
+    """What the index has otherwise, once it has had time to come behind the timelines."""
+    wrong = [""]
+    for _ in range(_LOOKS):
+        if wrong:
+            wrong = shelves.differences(expected.shelves, shelves.lasting(cluster.shelves()))
+            time.sleep(0.5 if wrong else 0)
+    return wrong
 
 
 def _rebuilt(cluster: Cluster, expected: Expected, only_events: bool) -> list[str]:

@@ -42,6 +42,10 @@ class Mutation:
     guarantee: str = "exactly_once"
     finds: tuple[str, ...] = ()
 
+    @property
+    def expects(self) -> str:
+        return f"the checker finds it: {' or '.join(self.finds)} ..." if self.finds else "nothing is found"
+
     def complaints(self, seed: int, directory: Path) -> list[str]:
         """What the checker should have found and did not, or found and should not have."""
         module = f"tests.chaos.mutants.{self.module}"
@@ -74,7 +78,7 @@ MUTATIONS = (
         "letters_last",
         killed_in_the_middle,
         guarantee="at_least_once",
-        finds=("acked, and neither in a timeline nor in dead letters",),
+        finds=("acked, and neither in a timeline nor in dead letters", "index:"),
     ),
     Mutation("control: a torn step", "torn", killed_in_the_middle, guarantee="at_least_once"),
     Mutation(

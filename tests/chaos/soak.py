@@ -41,6 +41,7 @@ class Job:
     guarantee: str
     seed: int
     work: Callable[[Path], list[str]]
+    expects: str = ""
 
     @property
     def again(self) -> str:
@@ -106,9 +107,11 @@ def soak(
 def jobs(seed: int, only: Sequence[str] | None, guarantee: str | None) -> list[Job]:
     """What is run with a seed. A name that is one whole is that one only."""
     found = [
-        Job(recipe.name, one, seed, partial(run, recipe, seed, one)) for recipe in RECIPES for one in recipe.expects
+        Job(recipe.name, one, seed, partial(run, recipe, seed, one), text)
+        for recipe in RECIPES
+        for one, text in recipe.expects.items()
     ]
-    found += [Job(one.name, one.guarantee, seed, partial(one.complaints, seed)) for one in MUTATIONS]
+    found += [Job(one.name, one.guarantee, seed, partial(one.complaints, seed), one.expects) for one in MUTATIONS]
     names = {job.name for job in found}
     return [
         job
@@ -143,9 +146,9 @@ def play(
 
 
 def _table(ended: Sequence[Ended]) -> Table:
-    table = Table("what", "guarantee", "seed", "seconds", "findings", title="Soak")
+    table = Table("what", "guarantee", "seed", "seconds", "what held, or what was found", title="Soak")
     for one in ended:
-        job, found = one.job, "\n".join(one.findings[:5]) or "none"
+        job, found = one.job, "\n".join(one.findings[:5]) or one.job.expects
         table.add_row(job.name, job.guarantee, str(job.seed), f"{one.seconds:.0f}", found)
     return table
 

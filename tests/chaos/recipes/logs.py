@@ -18,7 +18,7 @@ from tests.chaos import oracle
 from tests.chaos.brokerside import CHANGELOG, PARTITIONS
 from tests.chaos.checker import differences
 from tests.chaos.feed import Fate
-from tests.chaos.recipes.processes import EXACT, kill, overtaken
+from tests.chaos.recipes.processes import exact, kill, overtaken
 from tests.chaos.seen import from_rows
 from tests.chaos.trial import Recipe, Trial, by_key
 from tests.chaos.workload import ORDINARY, Workload
@@ -207,39 +207,50 @@ def _add(trial: Trial) -> None:
     cluster.start(*cluster.workers)
 
 
+def starting_over(why: str) -> dict[str, str]:
+    """What was buried before is buried once more when all is folded anew."""
+    told = f"every event of the logs there are once; a dead letter may be repeated; all end where {why}, and say so"
+    return {"exactly_once": told, "at_least_once": told}
+
+
 _TRANSACTION_S = 2.0
 _NOWHERE_S = 4.0
 _SEGMENT_S = 1.0
 _MORE = PARTITIONS + 2
 
-TRANSACTIONS = Recipe("transactional producers", kill, EXACT, transaction=40)
-EXPIRE = Recipe("records deleted below the position", _expire, EXACT)
+TRANSACTIONS = Recipe("transactional producers", kill, exact("what was aborted is in no timeline"), transaction=40)
+EXPIRE = Recipe(
+    "records deleted below the position", _expire, exact("what was deleted unread is told as gaps, offset for offset")
+)
 MISROUTE = Recipe(
     "misrouted keys",
     kill,
-    EXACT,
+    exact("what is where it does not belong is a dead letter"),
     route=_misroute,
     buries=lambda emission: emission.kind == "poison" or _misroute(emission) != by_key(emission),
 )
 OUTDATE = Recipe(
     "away longer than delete.retention.ms",
     _outdate,
-    EXACT,
+    exact("what one has that was away for too long is rebuilt"),
     strikes=2,
     # With copies of everything: else it may be given other partitions than those it has something of.
     settings={"DELETE_RETENTION_H": str(_RETENTION_S / 3600), "STANDBY_REPLICAS": "1"},
 )
 COMPACT = Recipe(
-    "changelog compacted, then a cold start", _compact, EXACT, properties={"log.cleaner.backoff.ms": "500"}
+    "changelog compacted, then a cold start",
+    _compact,
+    exact("what is compacted rebuilds the same"),
+    properties={"log.cleaner.backoff.ms": "500"},
 )
 NO_LETTERS = Recipe(
     "dead-letter topic unavailable",
     _bury_nowhere,
-    EXACT,
+    exact("nothing goes on past poison that is nowhere, and none of it is lost"),
     workload=lambda seed: Workload(seed, faults=replace(ORDINARY, poison=0.01)),
 )
-ADD = Recipe("partitions added while running", _add, EXACT, strikes=1)
-RECREATE = Recipe("source topic deleted and recreated", _recreate, EXACT, strikes=2)
+ADD = Recipe("partitions added while running", _add, starting_over("partitions were added"), strikes=1)
+RECREATE = Recipe("source topic deleted and recreated", _recreate, starting_over("a log was replaced"), strikes=2)
 OUTLIVE = Recipe(
     "a transaction outlives its time-out",
     _outlive,
