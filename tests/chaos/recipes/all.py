@@ -14,6 +14,7 @@ IN_EVERY_TEST_RUN: tuple[Recipe, ...] = (
 )
 RECIPES: tuple[Recipe, ...] = (
     *IN_EVERY_TEST_RUN,
+    processes.KILL_ON,
     processes.ROLL,
     processes.SCALE,
     processes.PROMOTE,

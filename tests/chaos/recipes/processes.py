@@ -12,6 +12,7 @@ from tests.chaos.trial import Recipe, Trial
 from tests.e2e.roles import Role, until
 
 SESSION_S = float(SETTINGS["SESSION_TIMEOUT_S"])
+_KILLS, _EVERY_S = 30, (0.3, 3.0)
 GRACE_S = float(SETTINGS["STOP_GRACE_S"])
 
 EXACT = {
@@ -32,6 +33,17 @@ def kill(trial: Trial) -> None:
         if trial.dice.random() < 0.5:  # else it returns at once, as whom it was
             overtaken(trial)
         victim.start()
+
+
+def _kill_on(trial: Trial) -> None:
+    """By the clock, whoever it is and whatever it is at: recovering, joining, folding. It returns at once."""
+    for number in range(_KILLS):
+        trial.feed.release((number + 1) * trial.events // (_KILLS + 1))
+        time.sleep(trial.dice.uniform(*_EVERY_S))
+        victim = trial.victim()
+        victim.kill()
+        victim.start()
+        trial.struck += 1
 
 
 def overtaken(trial: Trial) -> None:
@@ -133,6 +145,13 @@ FREEZE = Recipe(
     module="tests.chaos.mutants.mid_transaction",
     may_end=True,
     only_events=("at_least_once",),
+)
+KILL_ON = Recipe(
+    "kill -9 every few seconds",
+    _kill_on,
+    exact("recovered or not, whoever is killed returns at once"),
+    strikes=_KILLS,
+    workers=3,
 )
 ROLL = Recipe(
     "rolling restart",
