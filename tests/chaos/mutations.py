@@ -71,6 +71,8 @@ IN_EVERY_TEST_RUN = (
 )
 MUTATIONS = (
     *IN_EVERY_TEST_RUN,
+    Mutation("control: killed in a step, folded in Python", "sound_in_python", killed_in_the_middle),
+    Mutation("ids that are not known again", "forgets_ids", killed_in_the_middle, finds=("changelog: head of",)),
     Mutation("rows that are not stored", "forgets", killed_in_the_middle, finds=("views of",)),
     Mutation("dead letters twice", "buries_twice", killed_in_the_middle, finds=("twice in dead letters",)),
     Mutation(

@@ -28,6 +28,11 @@ def _twice(value: bytes) -> bytes:
     return value[:-1] + b',"event_id":"again"}'
 
 
+def _inside(odd: bytes) -> Callable[[bytes], bytes]:
+    """Bytes that are no UTF-8, within a string."""
+    return lambda value: value.replace(b'"source":"', b'"source":"' + odd, 1)
+
+
 def _raising(value: bytes) -> bytes:
     return value.replace(b'"source":"', b'"source":"' + raising.SIGN, 1)
 
@@ -36,6 +41,10 @@ def _raising(value: bytes) -> bytes:
 _KINDS: tuple[tuple[Callable[[bytes], bytes | None], bool], ...] = (
     *((poison, False) for poison in POISONS),
     (_twice, False),
+    (_inside(b"\xff"), False),
+    (_inside(b"\xc0\xaf"), False),  # longer than it need be
+    (_inside(b"\xed\xa0\x80"), False),  # half of a surrogate pair
+    (_inside(b"\\ud800"), False),  # the same, escaped
     (_sized(_LARGEST + 1), False),
     (_sized(_LARGEST), True),
     (_sized(_LARGEST - 1), True),
