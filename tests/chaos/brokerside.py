@@ -105,6 +105,10 @@ class BrokerSide:
         self._lost_letters = self.letters()
         self.administer(lambda client: client.delete_topics([DEAD_LETTERS.name]))
 
+    def begins(self) -> dict[TopicPartition, int]:
+        """Where the source logs begin."""
+        return dict(self._ask(lambda admin: admin.begin_offsets(sources())))
+
     def ends(self) -> dict[TopicPartition, int]:
         """Where the source logs end."""
         return dict(self._ask(lambda admin: admin.end_offsets(sources())))

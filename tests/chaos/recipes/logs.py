@@ -29,20 +29,29 @@ _RETENTION_S = 7.0
 
 
 def _expire(trial: Trial) -> None:
-    """What is behind is deleted unread, half of the logs at a time: a gap that is told, and the rest."""
-    cluster = trial.cluster
+    """Logs begin a record below what has been folded, with workers running; exactly there; beyond it, of half of them:
+    a gap that is told, and the rest.
+    """
+    cluster, history = trial.cluster, trial.history
     for number in trial.strikes(3):
-        for worker in cluster.running:
-            worker.kill()
-        trial.feed.settle()
-        trial.history.keep()  # the oracle must know what had been folded
-        folded, ends = cluster.positions(), cluster.ends()
-        doomed = {tp: offset for tp, offset in ends.items() if (tp.partition + number) % 2 and offset > 0}
-        for tp, end in doomed.items():
-            trial.history.expired |= {(*tp, offset) for offset in range(folded.get(tp, 0), end)}
-        requests = {tp: RecordsToDelete(end) for tp, end in doomed.items()}
+        if number:
+            for worker in cluster.running:
+                worker.kill()
+            trial.feed.settle()
+        folded = cluster.positions()
+        assert folded, "nothing had been folded"
+        history.keep()  # the oracle must know what had been folded
+        if number < 2:
+            doomed = {tp: offset - 1 + number for tp, offset in folded.items() if offset > 1}
+        else:
+            doomed = {tp: end for tp, end in cluster.ends().items() if tp.partition % 2 and end > folded.get(tp, 0)}
+            history.expired |= {(*tp, at) for tp, end in doomed.items() for at in range(folded.get(tp, 0), end)}
+            assert history.expired, "all had been folded"
+        requests = {tp: RecordsToDelete(offset) for tp, offset in doomed.items()}
         cluster.administer(lambda client, wanted=requests: client.delete_records(wanted))
-        cluster.start(*cluster.workers)
+        assert {tp: begin for tp, begin in cluster.begins().items() if tp in doomed} == doomed
+        if number:
+            cluster.start(*cluster.workers)
 
 
 def _misroute(emission: Emission) -> int:
