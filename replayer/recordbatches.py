@@ -47,7 +47,9 @@ class TolerantRecords:
         self._data, self._at = data, 0
         self._view = memoryview(data)
         self._records = MemoryRecords(data)
-        self._indexed = 0  # bytes of the keys and values of all that lie in `data` as they are
+        self.at = ("", 0)  # topic and partition
+        self._part: Part
+        self._runs: dict[int, tuple[int, int]] = {}  # of the batches in the part, by where they start
 
     def size_in_bytes(self) -> int:
         return int(self._records.size_in_bytes())
@@ -65,21 +67,24 @@ class TolerantRecords:
         raw = self._view[start : self._at]
         return _Batch(batch, raw, self, start) if raw[_MAGIC] >= _WITH_HEADERS else batch
 
-    def part(self, library: Library, start: int, raw: memoryview) -> Part:
+    def run(self, library: Library, start: int, raw: memoryview) -> Run:
         """The records of the batch that starts there. Raises NotDone."""
         offset, attributes, _, timestamp, greatest, records = _HEADER.unpack_from(raw)
         appended = bool(attributes & _APPENDED)
-        told = {"appended": appended, "offset": offset, "timestamp": greatest if appended else timestamp}
         if attributes & _COMPRESSED:
             data = _PatientBatch(raw).uncompressed()
-            index = library.index(data, 0, len(data), records, before=0, **told)
-            return part("", 0, data, index, int(appended))
-        index = library.index(
-            self._data, start + _HEADER_BYTES, start + len(raw), records, before=self._indexed, **told
-        )
-        found = part("", 0, self._data, index, int(appended), self._indexed)
-        self._indexed = found.bytes_to(found.records)
-        return found
+            told = greatest if appended else timestamp
+            index = library.index(data, 0, len(data), records, offset, told, appended=appended, before=0)
+            return Run(part(*self.at, data, index, int(appended)), 0, records)
+        if start not in self._runs:
+            # All that follow at once: by itself, a batch of one record would cost more than aiokafka's record.
+            index, table = library.index_on(self._data, start)
+            self._part = part(*self.at, self._data, index, int(appended))
+            self._runs = dict(zip(table[::3], zip(table[1::3], table[2::3], strict=True), strict=True))
+        found = self._runs.get(start)
+        if found is None:
+            raise NotDone
+        return Run(self._part, *found)
 
 
 class _Batch:
@@ -103,11 +108,11 @@ class _Batch:
     def __iter__(self) -> Iterator[Any]:
         if _library is not None:
             try:
-                found = self._fetch.part(_library, self._start, self._raw)
+                found = self._fetch.run(_library, self._start, self._raw)
             except NotDone:
                 pass  # whatever is wrong with it, aiokafka says so
             else:
-                if found.records:
+                if found.start < found.end:
                     yield _All(found)
                 return
         try:
@@ -120,8 +125,10 @@ class _Batch:
 class _All:
     """All records of a batch, as the one it has. `offset`: of the last."""
 
-    def __init__(self, found: Part) -> None:
-        self.part, self.offset = found, found.record(found.records - 1).offset
+    __slots__ = ("offset", "run")
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.offset = run, run.part.offset(run.end - 1)
 
 
 class _PatientBatch(_DefaultRecordBatchPy):  # type: ignore[misc] # final, as far as type checkers go
@@ -155,17 +162,24 @@ class LeanPartition(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka 
 
     _records_iterator: Iterator[Any]  # of what `_consumer_record` makes
 
+    def __init__(self, tp: Any, records: Any, *others: Any) -> None:
+        super().__init__(tp, records, *others)
+        if isinstance(records, TolerantRecords):
+            records.at = (tp.topic, tp.partition)
+
     def __iter__(self) -> Iterator[Any]:
         return self._records_iterator
 
-    def put_back(self, records: Unread) -> None:
+    def put_back(self, run: Run) -> None:
         """What comes next."""
-        self._records_iterator = chain([records], self._records_iterator)
+        self._records_iterator = chain([run], self._records_iterator)
 
-    def _consumer_record(self, tp: Any, record: Any) -> Fetched | Unread:
+    def _consumer_record(self, tp: Any, record: Any) -> Fetched | Run:
         if isinstance(record, _All):
-            here = record.part._replace(topic=tp.topic, partition=tp.partition)
-            return Unread([Run(here, 0, here.records)]).since(self.next_fetch_offset)
+            run = record.run
+            if run.part.offset(run.start) >= self.next_fetch_offset:
+                return run
+            return run.part.since(self.next_fetch_offset, run)  # a batch may begin below what was asked for
         key, value = record.key, record.value
         found = Fetched(
             tp.topic,
@@ -180,7 +194,7 @@ class LeanPartition(fetcher.PartitionRecords):  # type: ignore[misc] # aiokafka 
             -1 if value is None else len(value),
             tuple(record.headers),
         )
-        return found if _library is None else unread(_library, [found])
+        return found if _library is None else unread(_library, [found]).runs[0]
 
 
 class LeanResult(fetcher.FetchResult):  # type: ignore[misc] # as above
@@ -200,15 +214,15 @@ class LeanResult(fetcher.FetchResult):  # type: ignore[misc] # as above
         if not self.check_assignment(self._topic_partition) or not self.has_more():
             return Unread(())
         records, runs, count = self._partition_records, [], 0
-        for stretch in records:
-            taken = stretch
-            if max_records is not None and len(stretch) > max_records - count:
-                taken = stretch[: max_records - count]
-                records.put_back(stretch[len(taken) :])
-            runs += taken.runs
-            count += len(taken)
-            records.next_fetch_offset = taken[-1].offset + 1
-            if max_records is not None and count >= max_records:
+        for run in records:
+            room = run.end - run.start if max_records is None else max_records - count
+            if run.end - run.start > room:
+                records.put_back(run._replace(start=run.start + room))
+                run = run._replace(end=run.start + room)
+            runs.append(run)
+            count += run.end - run.start
+            records.next_fetch_offset = run.part.offset(run.end - 1) + 1
+            if count == max_records:
                 self._update_position()
                 break
         else:

@@ -55,8 +55,12 @@ class Part(NamedTuple):
     def records(self) -> int:
         return len(self.numbers) // NUMBERS
 
-    def offsets(self) -> memoryview:
-        return self.numbers[_OFFSET::NUMBERS]
+    def offset(self, at: int) -> int:
+        return self.numbers[at * NUMBERS + _OFFSET]
+
+    def since(self, offset: int, run: Run) -> Run:
+        """Of a run of it those at this offset and above."""
+        return run._replace(start=bisect_left(self.numbers[_OFFSET::NUMBERS], offset, run.start, run.end))
 
     def bytes_to(self, at: int) -> int:
         """Of the keys and values before record `at`, as the index counts them."""
@@ -128,9 +132,9 @@ class Unread(Sequence[Fetched]):
         """Those at this offset and above, of records in the order of their offsets."""
         runs = []
         for run in self.runs:
-            start = bisect_left(run.part.offsets(), offset, run.start, run.end)
-            if start < run.end:
-                runs.append(Run(run.part, start, run.end))
+            behind = run.part.since(offset, run)
+            if behind.start < behind.end:
+                runs.append(behind)
         return Unread(runs)
 
     def pairs(self) -> Iterator[tuple[bytes | None, bytes | None]]:
@@ -170,31 +174,14 @@ class Unread(Sequence[Fetched]):
 
 
 def merged(runs: Sequence[Run]) -> Unread:
-    """These, with those of one fetch in one part: their indices must have been counted on from one to the next."""
-    whole: list[list[Run]] = []
+    """These, those that follow each other in a part as one."""
+    whole: list[Run] = []
     for run in runs:
-        if whole and _go_on(whole[-1][-1], run):
-            whole[-1].append(run)
+        if whole and whole[-1].part is run.part and whole[-1].end == run.start:
+            whole[-1] = whole[-1]._replace(end=run.end)
         else:
-            whole.append([run])
-    return Unread([_one(some) for some in whole])
-
-
-def _go_on(last: Run, run: Run) -> bool:
-    """Whether a run is that which follows the other in its fetch."""
-    same = run.part.data is last.part.data and run.part.timestamp_type == last.part.timestamp_type
-    return same and last.end == last.part.records and not run.start
-
-
-def _one(runs: list[Run]) -> Run:
-    first = runs[0]
-    if len(runs) == 1:
-        return first
-    index = b"".join(run.part.index_bytes for run in runs)
-    behind = len(index) // (8 * NUMBERS) - runs[-1].part.records + runs[-1].end
-    of = first.part
-    whole = part(of.topic, of.partition, of.data, index, of.timestamp_type, of.before)
-    return Run(whole, first.start, behind)
+            whole.append(run)
+    return Unread(whole)
 
 
 def joined(several: Sequence[Sequence[Record]]) -> Sequence[Record]:

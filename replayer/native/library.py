@@ -125,6 +125,21 @@ class Library:
         finally:
             self._functions.replayer_forget(ctypes.byref(out))
 
+    def index_on(self, data: bytes, at: int) -> tuple[bytes, memoryview]:
+        """One index of the record batches of a fetch, from the one that begins at `at` on; and of each, in threes,
+        where it begins and which of the records are its own, from and to. As far as their timestamps are of
+        one kind; without those that are packed or unsound. Raises NotDone.
+        """
+        out = (_Bytes * 2)()
+        if not self._functions.replayer_index_on(data, len(data), at, out):
+            raise NotDone
+        try:
+            index, table = (ctypes.string_at(one.data, one.length) for one in out)
+            return index, memoryview(table).cast("q")
+        finally:
+            for one in out:
+                self._functions.replayer_forget(ctypes.byref(one))
+
     def framed(self, rows: Sequence[tuple[bytes, bytes | None]], limit: int) -> list[tuple[bytearray, int]]:
         """Kafka's record batches of at most `limit` bytes and how many rows are in each; their headers are all zeros.
 
@@ -305,6 +320,7 @@ def loaded(path: Path = LIBRARY, sources: Path = DIRECTORY) -> Any:
         ("step", pointer, (pointer, ctypes.c_int)),
         ("end", None, (pointer,)),
         ("index", ctypes.c_int, (data, size, size, size, number, number, ctypes.c_int, size, number, out)),
+        ("index_on", ctypes.c_int, (data, size, size, out)),
         ("load", ctypes.c_int, (pointer, ctypes.POINTER(_Given), size, ctypes.POINTER(size))),
         ("parse", ctypes.c_int, (pointer, size, out)),
         ("fold", ctypes.c_int, (pointer, data, size, out)),

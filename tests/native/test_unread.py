@@ -8,6 +8,7 @@ from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
+import crc32c
 import msgspec
 import pytest
 from aiokafka import TopicPartition
@@ -52,11 +53,15 @@ class Position:
         self.position = offset
 
 
-def log(batches: Sequence[Sequence[Odd]], compression: int = 0) -> bytes:
-    """Batches one behind the other, a hundred offsets apart."""
+def log(batches: Sequence[Sequence[Odd]], kinds: Sequence[int] = (0,)) -> bytes:
+    """Batches one behind the other, a hundred offsets apart, of these kinds in turn: a codec, 8 for the log's own time."""
     raw = bytearray()
     for number, records in enumerate(batches):
-        one = bytearray(batch(records, compression))
+        kind = kinds[number % len(kinds)]
+        one = bytearray(batch(records, kind & 7))
+        one[22] |= kind & 8
+        one[35:43] = (77).to_bytes(8, "big")  # the greatest timestamp
+        one[17:21] = crc32c.crc32c(one[21:]).to_bytes(4, "big")
         one[:8] = (100 * number).to_bytes(8, "big")  # the base offset: no checksum is over it
         raw += one
     return bytes(raw)
@@ -76,17 +81,21 @@ def by_aiokafka(raw: bytes, wanted: int) -> tuple[list[dict[str, Any]], int]:
     return [asdict(record) for record in theirs], theirs.next_fetch_offset
 
 
-@given(_batches, st.integers(0, 450), st.sampled_from([0, 1, 3]), st.integers(1, 9))
+_kinds = st.lists(st.sampled_from([0, 0, 1, 3, 8, 9]), min_size=1, max_size=4)
+
+
+@given(_batches, st.integers(0, 450), _kinds, st.integers(1, 9))
 def test_what_is_handed_out_is_what_aiokafka_hands_out(
-    batches: list[list[Odd]], wanted: int, compression: int, at_a_time: int
+    batches: list[list[Odd]], wanted: int, kinds: list[int], at_a_time: int
 ) -> None:
-    raw = log(batches, compression)
+    raw = log(batches, kinds)
     expected, reached = by_aiokafka(raw, wanted)
     whole, position = result(raw, wanted)
     found = whole.getall()
     assert [msgspec.structs.asdict(record) for record in found] == expected
     assert (position.position, whole.has_more()) == (reached, False)
-    assert len(found.runs) <= max(1, len(batches)) if compression else len(found.runs) <= 1
+    if set(kinds) in ({0}, {8}):
+        assert len(found.runs) <= 1
 
     pieces, position = result(raw, wanted)
     taken: list[Fetched] = []
@@ -103,9 +112,9 @@ def test_what_is_handed_out_is_what_aiokafka_hands_out(
     assert position.position == reached
 
 
-@given(st.lists(st.lists(_ODD, min_size=1, max_size=4), max_size=3), st.sampled_from([0, 1]))
-def test_header_names_of_any_bytes(batches: list[list[Odd]], compression: int) -> None:
-    found = result(log(batches, compression), 0)[0].getall()
+@given(st.lists(st.lists(_ODD, min_size=1, max_size=4), max_size=3), _kinds)
+def test_header_names_of_any_bytes(batches: list[list[Odd]], kinds: list[int]) -> None:
+    found = result(log(batches, kinds), 0)[0].getall()
     wanted = [headers for records in batches for _, _, headers in records]
     assert [record.headers for record in found] == [
         tuple((name.decode("utf-8", "backslashreplace"), value) for name, value in headers) for headers in wanted
@@ -114,7 +123,7 @@ def test_header_names_of_any_bytes(batches: list[list[Odd]], compression: int) -
 
 @given(_batches, st.data())
 def test_stretches_are_cut_and_joined_as_lists_are(batches: list[list[Odd]], data: st.DataObject) -> None:
-    found = result(log(batches, data.draw(st.sampled_from([0, 1]))), 0)[0].getall()
+    found = result(log(batches, data.draw(_kinds)), 0)[0].getall()
     assert isinstance(found, Unread)
     records = list(found)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(records)), max_size=3)))
@@ -135,9 +144,11 @@ def test_stretches_are_cut_and_joined_as_lists_are(batches: list[list[Odd]], dat
         found[::2]
 
 
-@given(_batches, st.integers(1, 6), st.integers(0, 700), st.booleans())
-def test_a_fetch_is_split_as_a_list_is(batches: list[list[Odd]], most: int, most_bytes: int, later: bool) -> None:
-    found = result(log(batches), 1 if later else 0)[0].getall()
+@given(_batches, st.integers(1, 6), st.integers(0, 700), st.booleans(), _kinds)
+def test_a_fetch_is_split_as_a_list_is(
+    batches: list[list[Odd]], most: int, most_bytes: int, later: bool, kinds: list[int]
+) -> None:
+    found = result(log(batches, kinds), 1 if later else 0)[0].getall()
     ours, theirs = (split("t", 3, records, 0, 999, 1, most, most_bytes) for records in (found, list(found)))
     assert len(ours) == len(theirs)
     for one, other in zip(ours, theirs, strict=True):

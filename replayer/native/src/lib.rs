@@ -246,6 +246,21 @@ pub unsafe extern "C" fn replayer_index(
     })
 }
 
+/// `log::index_on`; into `out` the index and the batches it is of, to be given back by `replayer_forget`.
+///
+/// # Safety
+/// `data` points to `length` bytes; `out` has room for two.
+#[no_mangle]
+pub unsafe extern "C" fn replayer_index_on(data: *const u8, length: usize, at: usize, out: *mut Bytes) -> i32 {
+    guarded(|| {
+        let (rows, table) = log::index_on(given(data, length), at)?;
+        for (place, made) in [rows, table].into_iter().enumerate() {
+            out.add(place).write(Bytes::lent(made.into()));
+        }
+        Some(())
+    })
+}
+
 /// `Step::load`; into `out` how many records have a key.
 ///
 /// # Safety

@@ -57,6 +57,57 @@ pub fn index(data: &[u8], start: usize, end: usize, batch: &Batch) -> Option<Vec
     (reader.at == end).then_some(rows)
 }
 
+const HEADER: usize = 61;
+const CODEC: u8 = 0x07;
+const APPENDED: u8 = 0x08;
+
+/// One index of the batches of a fetch, from the one that begins at `at` on, as far as they have the same kind of
+/// timestamps; and of each batch, as numbers, where it begins and which records are its own, from and to. Those that are
+/// packed, or hold something else, are passed over.
+pub fn index_on(data: &[u8], mut at: usize) -> Option<(Vec<u8>, Vec<u8>)> {
+    let (mut rows, mut table, mut kind, mut before) = (Vec::new(), Vec::new(), None, 0);
+    while let Some(header) = data.get(at..at.checked_add(HEADER)?) {
+        let length = usize::try_from(big_endian(header, 8, 4)).ok()?;
+        let Some(end) = at.checked_add(12)?.checked_add(length).filter(|end| *end <= data.len()) else { break };
+        let (flags, appended) = (header[22], header[22] & APPENDED != 0);
+        if *kind.get_or_insert(appended) != appended || header[16] != 2 || end < at + HEADER {
+            break;
+        }
+        if flags & CODEC == 0 {
+            let batch = Batch {
+                offset: big_endian(header, 0, 8),
+                timestamp: big_endian(header, if appended { 35 } else { 27 }, 8),
+                appended,
+                records: usize::try_from(big_endian(header, 57, 4)).unwrap_or(0),
+                before,
+            };
+            if let Some(found) = index(data, at + HEADER, end, &batch) {
+                let first = rows.len() / ROW_BYTES;
+                rows.extend_from_slice(&found);
+                let last = rows.len() / ROW_BYTES;
+                if let Some(bytes) = rows.last_chunk::<8>() {
+                    before = i64::from_ne_bytes(*bytes);
+                }
+                for number in [at, first, last] {
+                    table.extend_from_slice(&(number as i64).to_ne_bytes());
+                }
+            }
+        }
+        at = end;
+    }
+    Some((rows, table))
+}
+
+/// A number with a sign, of four bytes or eight.
+fn big_endian(data: &[u8], at: usize, width: usize) -> i64 {
+    let number = data[at..at + width].iter().fold(0u64, |number, byte| number << 8 | u64::from(*byte));
+    if width == 4 {
+        i64::from(number as u32 as i32)
+    } else {
+        number as i64
+    }
+}
+
 struct Reader<'a> {
     data: &'a [u8],
     at: usize,
