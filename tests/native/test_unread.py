@@ -54,7 +54,7 @@ class Position:
 
 
 def log(batches: Sequence[Sequence[Odd]], kinds: Sequence[int] = (0,)) -> bytes:
-    """Batches one behind the other, a hundred offsets apart, of these kinds in turn: a codec, 8 for the log's own time."""
+    """Batches one behind the other, a hundred offsets apart, of these kinds in turn: a codec, 8 for the log's time."""
     raw = bytearray()
     for number, records in enumerate(batches):
         kind = kinds[number % len(kinds)]
