@@ -156,7 +156,8 @@ def test_more_rules_models_and_tenants_than_a_head_keeps() -> None:
 @given(st.lists(_usages(), min_size=1, max_size=4), st.data())
 def test_nothing_is_written_over_a_row_that_is_not_ours(told: list[tuple[bytes, bytes]], data: st.DataObject) -> None:
     records, both = of_python.in_log(told), Both()
-    rows = MemoryRows(dict(both.fold(MemoryRows(), records, 0, 0).rows))
+    rows = MemoryRows()
+    rows.write(both.fold(MemoryRows(), records, 0, 0).stored)
     key = data.draw(st.sampled_from(sorted(rows)))
     value = rows[key]
     rows[key] = data.draw(st.sampled_from([b"", b"\x63" + value[1:], value[:-1], value + b"\0"]))
