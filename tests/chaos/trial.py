@@ -67,7 +67,7 @@ class Trial:
     beyond: ExitStack  # what must be there until all is checked
     history: History
     asked: Path  # the file that asks a worker to stop at its pause point (tests/chaos/mutants)
-    counts: Path  # where steps say what they came to, if the recipe's module has them do so
+    counts: Path  # where workers say what is to be counted, if the recipe's module has them do so
     struck: int = 0  # times
 
     def strikes(self, count: int) -> Iterator[int]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
-from replayer.flows.tables import TIMELINES
-from tests.chaos.brokerside import PARTITIONS
+from tests.chaos.brokerside import CHANGELOG
 from tests.chaos.cluster import SETTINGS
-from tests.chaos.mutants import counted
+from tests.chaos.mutants import counted, warm
 from tests.chaos.trial import Recipe, Trial
 from tests.e2e.roles import Role, until
 
@@ -101,37 +101,32 @@ def _scale(trial: Trial) -> None:
 
 
 def _promote(trial: Trial) -> None:
-    """Who takes over has kept a copy all along."""
-    cluster, promoted = trial.cluster, 0
+    """Who takes over has kept a copy all along: nothing that was there before is left for it to read."""
+    cluster, feed = trial.cluster, trial.feed
     for _ in trial.strikes(3):
-        until(lambda: all(len(_copies(trial, number)) >= 2 for number in range(PARTITIONS)), "a copy of each partition")
-        copies = {number: _copies(trial, number) for number in range(PARTITIONS)}
-        victim = trial.victim()
-        others = [worker for worker in cluster.workers if worker is not victim]
-        before = {worker.instance: _folds(worker) for worker in others}
+        overtaken(trial)
+        ends = {tp.partition: end for tp, end in cluster.ends_of(CHANGELOG).items()}
+        before = warm.told(trial.counts)
+        until(lambda ends=ends, before=before: _copied(trial, ends, len(before)), f"copies up to {ends}")
+        owners = {one.partition: one.instance for one in before if one.used}
+        named = trial.dice.choice(sorted(set(owners.values())))
+        (victim,) = (worker for worker in cluster.workers if worker.instance == named)
+        at = len(warm.told(trial.counts))
+        feed.release(len(feed.sent) + trial.events // 16)
         victim.kill()
         overtaken(trial)
-        cluster.await_ready(*others)
-        for worker in others:
-            for number in _folds(worker) - before[worker.instance]:
-                assert worker.instance in copies[number], f"partition {number} went to one without a copy of it"
-                promoted += 1
+        cluster.await_ready(*cluster.running)
+        heirs = {one.partition: one for one in reversed(warm.told(trial.counts)[at:]) if one.used}
+        for number in (number for number, owner in owners.items() if owner == named):
+            assert heirs[number].instance != named
+            assert heirs[number].next >= ends[number] - 1, f"{heirs[number]} had no copy of what went up to {ends}"
         cluster.start(victim)
-    assert promoted, "nobody was promoted"
 
 
-def _copies(trial: Trial, partition: int) -> set[str]:
-    """Who has a database of this partition of the timelines."""
-    return {
-        worker.instance
-        for worker in trial.cluster.workers
-        if any(trial.cluster.data_of(worker).glob(f"**/timelines-{partition}.db"))
-    }
-
-
-def _folds(worker: Role) -> set[int]:
-    """Partitions of the timelines that it has folded since it was started."""
-    return {int(labels["partition"]) for labels in worker.labels("replayer_position", table=TIMELINES)}
+def _copied(trial: Trial, ends: Mapping[int, int], at: int) -> bool:
+    """Whether a copy of each partition comes so far, as told since then; what ends a transaction is no row."""
+    copies = {one.partition: one.next for one in warm.told(trial.counts)[at:] if not one.used}
+    return all(copies.get(number, 0) >= end - 1 for number, end in ends.items())
 
 
 KILL_9 = Recipe("kill -9", kill, exact("others take over, or it returns at once"))
@@ -163,7 +158,8 @@ SCALE = Recipe("1, 3, 1 workers", _scale, exact("who leaves ends with 0"), worke
 PROMOTE = Recipe(
     "standby promotion",
     _promote,
-    exact("each partition of the killed one goes to the one that has a copy of it"),
+    exact("each partition of the killed one goes to one that has a copy of it, and is read on from there"),
     workers=3,
+    module="tests.chaos.mutants.warm",
     settings={"STANDBY_REPLICAS": "1"},
 )
