@@ -35,6 +35,7 @@ class BrokerSide:
 
     def __init__(self) -> None:
         self._lost_letters: list[tuple[At, str]] = []
+        self._older_letters: dict[TopicPartition, int] = {}  # where those end that tables deleted since had sent
 
     @property
     def topics(self) -> tuple[Topic, ...]:
@@ -81,8 +82,9 @@ class BrokerSide:
 
     def delete_tables(self) -> None:
         """Delete the changelogs, what the app sends to itself, and the group with its offsets, once its members'
-        sessions are over.
+        sessions are over. Dead letters stay, and do not count any more: everything will be folded again.
         """
+        self._lost_letters, self._older_letters = [], self.ends_of(DEAD_LETTERS.name)
 
         async def delete(admin: LogAdmin) -> None:
             own = [
@@ -102,7 +104,7 @@ class BrokerSide:
 
     def lose_letters(self) -> None:
         """Delete the topic of dead letters, for now. What it held counts on."""
-        self._lost_letters = self.letters()
+        self._lost_letters, self._older_letters = self.letters(), {}
         self.administer(lambda client: client.delete_topics([DEAD_LETTERS.name]))
 
     def begins(self) -> dict[TopicPartition, int]:
@@ -157,9 +159,10 @@ class BrokerSide:
         return {tp: max(committed.get(tp, 0), positions.get(tp, 0)) for tp in committed.keys() | positions.keys()}
 
     def letters(self) -> list[tuple[At, str]]:
-        """All dead letters there have been."""
+        """All dead letters there have been since the tables were begun."""
         there = DEAD_LETTERS.name in self._ask(lambda admin: admin.partitions([DEAD_LETTERS.name]))
-        return self._lost_letters + (asyncio.run(logs.dead_letters(self.bootstrap, PARTITIONS)) if there else [])
+        found = asyncio.run(logs.dead_letters(self.bootstrap, PARTITIONS, self._older_letters)) if there else []
+        return self._lost_letters + found
 
     def _ask(self, question: Callable[[LogAdmin], Awaitable[Any]]) -> Any:
         async def ask() -> Any:

@@ -19,6 +19,7 @@ from tests.chaos.cluster import Cluster
 from tests.chaos.feed import Fate, Sent
 from tests.chaos.history import History
 from tests.chaos.oracle import Expected
+from tests.chaos.promise import Promise
 from tests.chaos.seen import At, Name, Seen, from_rows, inconsistencies
 from topics.catalogue import REPLAY_COMMANDS, REPLAY_PROGRESS
 
@@ -32,21 +33,20 @@ def check(
     history: History,
     raises: Callable[[bytes | None], bool],
     buries: Callable[[Emission], bool],
-    *,
-    only_events: bool = False,
+    promise: Promise,
 ) -> list[str]:
     """All five checks, in turn, on a quiet cluster with a worker or more ready. Stops, wipes and restarts the workers.
 
     `raises`: records on which the workers' fold is made to raise. `buries`: what must be a dead letter, as whoever made
-    it knows; the oracle, which reads with the product's own codec, must agree. `only_events`: heads may be wrong and
-    offsets may have gone back; what holds is that every event is there, once, in its place.
+    it knows; the oracle, which reads with the product's own codec, must agree. `promise`: how much of this
+    holds.
 
     1. every acked event is in a timeline, or in dead letters for its reason, once, and nothing is that was never
     sent; 2. timelines, heads and the index are the oracle's, heads agree with their rows; 3. committed offsets
     never went back and lie in the log; 4. rebuilt from the changelogs alone, the same; 5. each worker's views say
     the same.
     """
-    expected = oracle.expected(history.records(), PARTITIONS, raises)
+    expected, only_events = oracle.expected(history.records(), PARTITIONS, raises), promise.only_events
     tables, letters = cluster.rows(), cluster.letters()
     rows = {key: value for table in tables.values() for key, value in table.items()}
     found = from_rows(rows)
@@ -57,8 +57,7 @@ def check(
             letters,
             expected,
             buries,
-            repeats=cluster.guarantee == "at_least_once" or history.anew,
-            older=history.anew,
+            repeats=promise.repeats,
         ),
         *_few("gaps", _untold(tables, history.expired)),
         *_few("changelog", _in_two_partitions(tables)),
@@ -104,7 +103,6 @@ def _everything_once(
     buries: Callable[[Emission], bool],
     *,
     repeats: bool,
-    older: bool,
 ) -> list[str]:
     ids = {(name, event_id) for name, seen in found.items() for event_id, _, _ in seen.events}
     acked = [one for one in sent if one.fate is Fate.ACKED]
@@ -117,15 +115,15 @@ def _everything_once(
     reasons = {(at, why) for at, why in letters if at in expected.letters and why != expected.letters[at]}
     return [
         *_few("acked, and neither in a timeline nor in dead letters", lost),
-        *_few("sound, and in dead letters", () if older else [one.at for one in sound if one.at in counted]),
+        *_few("sound, and in dead letters", [one.at for one in sound if one.at in counted]),
         *_few("sound, and in no timeline", [one.at for one in sound if _identity(one) not in ids]),
         *_few("no event, and not in dead letters", [at for at in doomed if at not in counted]),
-        *_few("in dead letters for another reason", () if older else reasons),
+        *_few("in dead letters for another reason", reasons),
         *_few("in a timeline, and never sent", ids - known),
-        *_few("dead letters that should not be", () if older else counted.keys() - expected.letters.keys()),
+        *_few("dead letters that should not be", counted.keys() - expected.letters.keys()),
         *_few("not in dead letters", expected.letters.keys() - counted.keys()),
         *_few("twice in dead letters", () if repeats else [at for at, times in counted.items() if times > 1]),
-        *_few("in a timeline and in dead letters", () if older else folded & counted.keys()),
+        *_few("in a timeline and in dead letters", folded & counted.keys()),
         *_few("in a timeline, and in no log", folded - expected.held),
     ]
 

@@ -16,15 +16,10 @@ _TOPICS = [topic.name for topic in SOURCES]
 
 
 class History:
-    """`expired`: positions that were deleted before anybody had folded them; nobody can be asked for those.
-
-    `anew`: tables were deleted and everything was folded again, so dead letters may be repeated, or be of logs that are
-    gone.
-    """
+    """`expired`: positions that were deleted before anybody had folded them; nobody can be asked for those."""
 
     def __init__(self, broker: str) -> None:
         self.expired: set[At] = set()
-        self.anew = False
         self._broker = broker
         self._kept: dict[TopicPartition, dict[int, Any]] = {}
 

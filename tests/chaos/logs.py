@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -53,11 +53,11 @@ async def append(broker: str, records: Iterable[Any], partitions: int) -> dict[A
     }
 
 
-async def dead_letters(broker: str, partitions: int) -> list[tuple[At, str]]:
-    """Where each dead letter came from, and why it is one."""
+async def dead_letters(broker: str, partitions: int, since: Mapping[TopicPartition, int]) -> list[tuple[At, str]]:
+    """Where each dead letter came from, and why it is one: those from there on, where it says."""
     letters = []
-    for found in (await records(broker, [DEAD_LETTERS.name], partitions)).values():
-        for record in found:
+    for tp, found in (await records(broker, [DEAD_LETTERS.name], partitions)).items():
+        for record in (record for record in found if record.offset >= since.get(tp, 0)):
             context = {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}
             at = (context[deadletter.TOPIC], int(context[deadletter.PARTITION]), int(context[deadletter.OFFSET]))
             letters.append((at, context[deadletter.REASON]))

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.chaos.recipes.processes import EXACT, overtaken
+from tests.chaos.promise import promised
+from tests.chaos.recipes.processes import overtaken
 from tests.chaos.trial import Recipe, Trial, run
 
 STRIKES = 3
@@ -49,7 +50,15 @@ class Mutation:
     def complaints(self, seed: int, directory: Path) -> list[str]:
         """What the checker should have found and did not, or found and should not have."""
         module = f"tests.chaos.mutants.{self.module}"
-        recipe = Recipe(self.name, self.act, EXACT, workers=self.workers, module=module, may_end=True, patience_s=20.0)
+        recipe = Recipe(
+            self.name,
+            self.act,
+            promised(self.expects),
+            workers=self.workers,
+            module=module,
+            may_end=True,
+            patience_s=20.0,
+        )
         found = run(recipe, seed, self.guarantee, directory)
         if not self.finds:
             return found

@@ -107,9 +107,9 @@ def soak(
 def jobs(seed: int, only: Sequence[str] | None, guarantee: str | None) -> list[Job]:
     """What is run with a seed. A name that is one whole is that one only."""
     found = [
-        Job(recipe.name, one, seed, partial(run, recipe, seed, one), text)
+        Job(recipe.name, one, seed, partial(run, recipe, seed, one), str(promise))
         for recipe in RECIPES
-        for one, text in recipe.expects.items()
+        for one, promise in recipe.expects.items()
     ]
     found += [Job(one.name, one.guarantee, seed, partial(one.complaints, seed), one.expects) for one in MUTATIONS]
     names = {job.name for job in found}

@@ -25,7 +25,7 @@ def played(keep, seconds, work=lambda _: []):
 def test_every_recipe_says_what_it_expects_in_each_guarantee():
     assert all(set(recipe.expects) == {"exactly_once", "at_least_once"} for recipe in RECIPES)
     assert len(jobs(1, None, None)) > 2 * len(RECIPES)
-    texts = [recipe.expects["exactly_once"] for recipe in RECIPES]
+    texts = [str(recipe.expects["exactly_once"]) for recipe in RECIPES]
     assert len(set(texts)) == len(texts), "one says no more than another"
     assert all(job.expects for job in jobs(1, None, None))
 

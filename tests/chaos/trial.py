@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from tests.chaos.cluster import Cluster
 from tests.chaos.feed import Fate, Feed
 from tests.chaos.history import History
 from tests.chaos.mutants import counted, pausing
+from tests.chaos.promise import Promise
 from tests.chaos.workload import EVENTS, Workload
 from tests.e2e.roles import Role, until
 
@@ -30,15 +31,14 @@ def by_key(emission: Emission) -> int:
 class Recipe:
     """A way to treat a cluster badly: `act` does it, while the feed goes on.
 
-    `expects`: what must hold, by guarantee. `only_events`: the guarantees in which that is less than all of it (see
-    `check`). `strikes`: how many it deals at least. `raises`: the records on which the fold of `module` is made to
-    raise. `buries`: what must become a dead letter, whatever the product's own codec says. `may_end`: workers are made
-    to end by themselves.
+    `expects`: what must hold, by guarantee. `strikes`: how many it deals at least. `raises`: the records on which the
+    fold of `module` is made to raise. `buries`: what must become a dead letter, whatever the product's own codec says.
+    `may_end`: workers are made to end by themselves.
     """
 
     name: str
     act: Callable[[Trial], None]
-    expects: Mapping[str, str]
+    expects: Mapping[str, Promise]
     strikes: int = 3
     workload: Callable[[int], Workload] = Workload
     workers: int = 2
@@ -51,7 +51,6 @@ class Recipe:
     buries: Callable[[Emission], bool] = lambda emission: emission.kind == "poison"
     module: str = "replayer.cli"
     may_end: bool = False
-    only_events: Collection[str] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     properties: Mapping[str, str] = field(default_factory=dict)
 
@@ -125,8 +124,8 @@ def run(recipe: Recipe, seed: int, guarantee: str, directory: Path) -> list[str]
             recipe.act(trial)
             feed.finish()
             weak = too_weak(recipe, trial)
-            late, only_events = cluster.quiet(recipe.patience_s), guarantee in recipe.only_events
-            found = check(cluster, feed.sent, history, recipe.raises, recipe.buries, only_events=only_events)
+            late = cluster.quiet(recipe.patience_s)
+            found = check(cluster, feed.sent, history, recipe.raises, recipe.buries, recipe.expects[guarantee])
             return weak + late + found
         finally:
             feed.stop()

@@ -18,7 +18,8 @@ from tests.chaos import oracle
 from tests.chaos.brokerside import CHANGELOG, PARTITIONS
 from tests.chaos.checker import differences
 from tests.chaos.feed import Fate
-from tests.chaos.recipes.processes import exact, kill, overtaken
+from tests.chaos.promise import Promise, promised
+from tests.chaos.recipes.processes import kill, overtaken
 from tests.chaos.seen import from_rows
 from tests.chaos.trial import Recipe, Trial, by_key
 from tests.chaos.workload import ORDINARY, Workload
@@ -166,7 +167,6 @@ def _recreate(trial: Trial) -> None:
         _all_refuse(trial, "If it was recreated on purpose")
         _as_the_logs_say(trial, old)
         cluster.start_over()
-        trial.history.anew = True
         cluster.start(*cluster.workers)
         trial.struck += 1
 
@@ -212,36 +212,34 @@ def _add(trial: Trial) -> None:
         if sent.emission.topic == topic and sent.at is not None:
             _, sent.partition, sent.offset = moved[sent.at]
     cluster.start_over()
-    trial.history.anew = True
     cluster.start(*cluster.workers)
-
-
-def starting_over(why: str) -> dict[str, str]:
-    """What was buried before is buried once more when all is folded anew."""
-    told = f"every event of the logs there are once; a dead letter may be repeated; all end where {why}, and say so"
-    return {"exactly_once": told, "at_least_once": told}
 
 
 _TRANSACTION_S = 2.0
 _NOWHERE_S = 4.0
 _SEGMENT_S = 1.0
 _MORE = PARTITIONS + 2
+_ALL_END = "all end with 1, also started again, and say what to do; until it is done the tables are as they were"
 
-TRANSACTIONS = Recipe("transactional producers", kill, exact("what was aborted is in no timeline"), transaction=40)
+TRANSACTIONS = Recipe("transactional producers", kill, promised("what was aborted is in no timeline"), transaction=40)
 EXPIRE = Recipe(
-    "records deleted below the position", _expire, exact("what was deleted unread is told as gaps, offset for offset")
+    "records deleted below the position",
+    _expire,
+    promised(
+        "what was deleted unread is told as gaps, offset for offset, and nothing else is", "every other event once"
+    ),
 )
 MISROUTE = Recipe(
     "misrouted keys",
     kill,
-    exact("what is where it does not belong is a dead letter"),
+    promised("what is where it does not belong is a dead letter"),
     route=_misroute,
     buries=lambda emission: emission.kind == "poison" or _misroute(emission) != by_key(emission),
 )
 OUTDATE = Recipe(
     "away longer than delete.retention.ms",
     _outdate,
-    exact("what one has that was away for too long is rebuilt"),
+    promised("what one has that was away for too long is rebuilt"),
     strikes=2,
     # With copies of everything: else it may be given other partitions than those it has something of.
     settings={"DELETE_RETENTION_H": str(_RETENTION_S / 3600), "STANDBY_REPLICAS": "1"},
@@ -249,23 +247,28 @@ OUTDATE = Recipe(
 COMPACT = Recipe(
     "changelog compacted, then a cold start",
     _compact,
-    exact("what is compacted rebuilds the same"),
+    promised("what is compacted rebuilds the same"),
     properties={"log.cleaner.backoff.ms": "500"},
 )
 NO_LETTERS = Recipe(
     "dead-letter topic unavailable",
     _bury_nowhere,
-    exact("nothing goes on past poison that is nowhere, and none of it is lost"),
+    promised("nothing goes on past poison that is nowhere, and none of it is lost"),
     workload=lambda seed: Workload(seed, faults=replace(ORDINARY, poison=0.01)),
 )
-ADD = Recipe("partitions added while running", _add, starting_over("partitions were added"), strikes=1)
-RECREATE = Recipe("source topic deleted and recreated", _recreate, starting_over("a log was replaced"), strikes=2)
+ADD = Recipe("partitions added while running", _add, promised(_ALL_END), strikes=1)
+RECREATE = Recipe(
+    "source topic deleted and recreated",
+    _recreate,
+    promised(_ALL_END, "every event of the logs there are once, none of a log that is gone"),
+    strikes=2,
+)
 OUTLIVE = Recipe(
     "a transaction outlives its time-out",
     _outlive,
     {
-        "exactly_once": "every event once: a new producer, and the step is folded again",
-        "at_least_once": "every event once: there is no transaction, and the step goes on where it stood still",
+        "exactly_once": Promise("the broker aborts it; the worker takes a new producer and folds the step again"),
+        "at_least_once": Promise("there is no transaction, and the step goes on where it stood still"),
     },
     workers=1,
     module="tests.chaos.mutants.mid_transaction",

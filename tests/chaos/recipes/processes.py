@@ -8,22 +8,13 @@ from collections.abc import Mapping
 from tests.chaos.brokerside import CHANGELOG
 from tests.chaos.cluster import SETTINGS
 from tests.chaos.mutants import counted, warm
+from tests.chaos.promise import Promise, promised
 from tests.chaos.trial import Recipe, Trial
 from tests.e2e.roles import Role, until
 
 SESSION_S = float(SETTINGS["SESSION_TIMEOUT_S"])
 _KILLS, _EVERY_S = 30, (0.3, 3.0)
 GRACE_S = float(SETTINGS["STOP_GRACE_S"])
-
-EXACT = {
-    "exactly_once": "every event once; every dead letter once",
-    "at_least_once": "every event once, for rows are idempotent; a dead letter may be repeated",
-}
-
-
-def exact(also: str) -> dict[str, str]:
-    """The same, and what else the recipe sees to, in either guarantee."""
-    return {guarantee: f"{text}; {also}" for guarantee, text in EXACT.items()}
 
 
 def kill(trial: Trial) -> None:
@@ -129,36 +120,38 @@ def _copied(trial: Trial, ends: Mapping[int, int], at: int) -> bool:
     return all(copies.get(number, 0) >= end - 1 for number, end in ends.items())
 
 
-KILL_9 = Recipe("kill -9", kill, exact("others take over, or it returns at once"))
+KILL_9 = Recipe("kill -9", kill, promised("others take over, or it returns at once"))
 FREEZE = Recipe(
     "SIGSTOP, CONT",
     _freeze,
     {
-        "exactly_once": "every event once: the zombie is fenced and ends, or was idle and rejoins",
-        "at_least_once": "every event has its row once; heads may be wrong and offsets go back, for nobody is fenced",
+        "exactly_once": Promise("the zombie is fenced and ends, or was idle and rejoins"),
+        "at_least_once": Promise("nobody is fenced", repeats=True, only_events=True),
     },
     module="tests.chaos.mutants.mid_transaction",
     may_end=True,
-    only_events=("at_least_once",),
 )
 KILL_ON = Recipe(
     "kill -9 every few seconds",
     _kill_on,
-    exact("recovered or not, whoever is killed returns at once"),
+    promised("recovered or not, whoever is killed returns at once"),
     strikes=_KILLS,
     workers=3,
 )
 ROLL = Recipe(
     "rolling restart",
     _roll,
-    exact("each ends within its grace, with 0, and nothing it did is done again"),
+    dict.fromkeys(
+        ("exactly_once", "at_least_once"),
+        Promise("each ends within its grace, with 0, and nothing it did is done again"),
+    ),
     module="tests.chaos.mutants.counted",
 )
-SCALE = Recipe("1, 3, 1 workers", _scale, exact("who leaves ends with 0"), workers=3, begin=1)
+SCALE = Recipe("1, 3, 1 workers", _scale, promised("who leaves ends with 0"), workers=3, begin=1)
 PROMOTE = Recipe(
     "standby promotion",
     _promote,
-    exact("each partition of the killed one goes to one that has a copy of it, and is read on from there"),
+    promised("each partition of the killed one goes to one that has a copy of it, and is read on from there"),
     workers=3,
     module="tests.chaos.mutants.warm",
     settings={"STANDBY_REPLICAS": "1"},
