@@ -14,6 +14,8 @@ from tests.chaos.recipes import processes
 from tests.chaos.trial import Recipe
 from tests.chaos.workload import Workload
 from topics.catalogue import DEFAULT_MAX_RECORD_BYTES
+from topics.deadletter import INVALID, OVERSIZED, UNDECODABLE
+from topics.deadletter import POISON as FOLD_RAISED
 
 _EVERY = 50
 _LARGEST = DEFAULT_MAX_RECORD_BYTES
@@ -37,18 +39,20 @@ def _raising(value: bytes) -> bytes:
     return value.replace(b'"source":"', b'"source":"' + raising.SIGN, 1)
 
 
-#: What becomes of an event, and whether it is one still.
-_KINDS: tuple[tuple[Callable[[bytes], bytes | None], bool], ...] = (
-    *((poison, False) for poison in POISONS),
-    (_twice, False),
-    (_inside(b"\xff"), False),
-    (_inside(b"\xc0\xaf"), False),  # longer than it need be
-    (_inside(b"\xed\xa0\x80"), False),  # half of a surrogate pair
-    (_inside(b"\\ud800"), False),  # the same, escaped
-    (_sized(_LARGEST + 1), False),
-    (_sized(_LARGEST), True),
-    (_sized(_LARGEST - 1), True),
-    (_raising, True),
+#: Why each of POISONS, in its order, is none.
+_REASONS = (UNDECODABLE,) * 8 + (INVALID, UNDECODABLE) + (INVALID,) * 6
+#: What becomes of an event, and why it is buried then; None: it is one still.
+KINDS: tuple[tuple[Callable[[bytes], bytes | None], str | None], ...] = (
+    *zip(POISONS, _REASONS, strict=True),
+    (_twice, INVALID),
+    (_inside(b"\xff"), UNDECODABLE),
+    (_inside(b"\xc0\xaf"), UNDECODABLE),  # longer than it need be
+    (_inside(b"\xed\xa0\x80"), UNDECODABLE),  # half of a surrogate pair
+    (_inside(b"\\ud800"), UNDECODABLE),  # the same, escaped
+    (_sized(_LARGEST + 1), OVERSIZED),
+    (_sized(_LARGEST), None),
+    (_sized(_LARGEST - 1), None),
+    (_raising, FOLD_RAISED),
 )
 
 
@@ -62,9 +66,9 @@ class Poisoned(Workload):
             if number % _EVERY or emission.kind != "event" or emission.value is None:
                 yield emission
                 continue
-            make, still = _KINDS[next(kinds) % len(_KINDS)]
+            make, reason = KINDS[next(kinds) % len(KINDS)]
             value = make(emission.value)
-            if still:
+            if reason in (None, FOLD_RAISED):
                 yield replace(emission, value=value)
             else:
                 yield replace(emission, value=value, kind="poison", event_id=None, workflow_id=None, tenant_id=None)
