@@ -13,7 +13,9 @@ from tests.chaos.trial import Recipe, Trial
 from tests.e2e.roles import Role, until
 
 SESSION_S = float(SETTINGS["SESSION_TIMEOUT_S"])
-_KILLS, _EVERY_S = 30, (0.3, 3.0)
+_KILLS, _EVERY_S, _UNREADY = 30, (0.3, 3.0), 2
+_GIVEN, _READY = '"event": "assigned"', '"event": "ready"'  # between them it opens and recovers its partitions
+_SOON_S = 0.05
 GRACE_S = float(SETTINGS["STOP_GRACE_S"])
 
 
@@ -27,14 +29,23 @@ def kill(trial: Trial) -> None:
 
 
 def _kill_on(trial: Trial) -> None:
-    """By the clock, whoever it is and whatever it is at: recovering, joining, folding. It returns at once."""
+    """By the clock, whoever it is and whatever it is at; and every third time the one that was started just now, while
+    it recovers. It returns at once.
+    """
+    unready, victim = 0, trial.victim()
     for number in range(_KILLS):
         trial.feed.release((number + 1) * trial.events // (_KILLS + 1))
-        time.sleep(trial.dice.uniform(*_EVERY_S))
-        victim = trial.victim()
+        if number % 3:
+            time.sleep(trial.dice.uniform(*_EVERY_S))
+            victim = trial.victim()
+        else:
+            until(lambda victim=victim: _GIVEN in victim.since_start(), "it is given partitions", victim.tail)
+            time.sleep(trial.dice.uniform(0, _SOON_S))
+            unready += _READY not in victim.since_start()
         victim.kill()
         victim.start()
         trial.struck += 1
+    assert unready >= _UNREADY, f"only {unready} were killed while they recovered"
 
 
 def overtaken(trial: Trial) -> None:
