@@ -164,7 +164,7 @@ def index_command(
 
 
 @app.command(name="profile")
-def profile_command(*, events: int = 2_000_000, size: Size = "1KB", seconds: float = 15.0, out: Path = RESULTS) -> None:
+def profile_command(*, events: int = 3_000_000, size: Size = "1KB", seconds: float = 15.0, out: Path = RESULTS) -> None:
     """Where an event's processor time goes in a running worker.
 
     Args:

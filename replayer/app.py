@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import structlog
 from replayer import logs
 from replayer.core.errors import ReplayerError
 from replayer.core.outcome import Rows
-from replayer.deployment import delete_retention_ms, foreign, sources, together, topics
+from replayer.deployment import delete_retention_ms, foreign, grown, sources, together, topics
 from replayer.engine.config import EngineConfig
 from replayer.engine.engine import Engine
 from replayer.engine.run import run
@@ -106,7 +106,7 @@ def run_worker(settings: Settings) -> int:
 
     Raises SettingsError where a setting is missing or cannot be used.
     """
-    return _run(settings, "worker", settings.instance_dir, create_worker)
+    return _run(settings, "worker", settings.instance_dir, create_worker, _reads_all_of)
 
 
 def run_investigator(settings: Settings) -> int:
@@ -118,7 +118,34 @@ def _investigator_dir(settings: Settings) -> Path:
     return settings.data_dir / settings.investigator_app_id / settings.instance
 
 
-def _run(settings: Settings, role: str, directory: Path, create: Callable[[Settings, Metrics], Engine]) -> int:
+async def _as_they_are(admin: LogAdmin, settings: Settings) -> Settings:
+    return settings
+
+
+async def _reads_all_of(admin: LogAdmin, settings: Settings) -> Settings:
+    """Partitions that foreign topics were given since they were declared are taken up: positions move nowhere."""
+    counts = await admin.partitions([told.topic for told in settings.foreign_topics])
+    fitted = grown(settings, counts)
+    for before, told in zip(settings.foreign_topics, fitted.foreign_topics, strict=True):
+        if told.partitions > before.partitions:
+            log.warning(
+                "a foreign topic was given partitions: they are read; say so in REPLAYER_FOREIGN_TOPICS",
+                topic=told.topic,
+                said=before.partitions,
+                found=told.partitions,
+            )
+    for one in foreign(fitted):
+        await admin.grow(one.changelog, one.partitions)
+    return fitted
+
+
+def _run(
+    settings: Settings,
+    role: str,
+    directory: Path,
+    create: Callable[[Settings, Metrics], Engine],
+    fit: Callable[[LogAdmin, Settings], Awaitable[Settings]] = _as_they_are,
+) -> int:
     logs.set_up(settings.log_level, settings.log_format)
     try:
         log.info(
@@ -131,9 +158,8 @@ def _run(settings: Settings, role: str, directory: Path, create: Callable[[Setti
         )
         with ExitStack() as held:
             held.enter_context(own_directory(directory))
-            if not before_start(settings.web_host, settings.web_port, lambda: _cluster_is_fit(settings)):
-                return 0
-            return run(create(settings, Metrics()))
+            fitted = before_start(settings.web_host, settings.web_port, lambda: _fitted(settings, fit))
+            return 0 if fitted is None else run(create(fitted, Metrics()))
     except SettingsError:
         raise  # the command line tells of these, in one way for all commands
     except ReplayerError as exc:
@@ -141,13 +167,15 @@ def _run(settings: Settings, role: str, directory: Path, create: Callable[[Setti
         return 1
 
 
-async def _cluster_is_fit(settings: Settings) -> None:
+async def _fitted(settings: Settings, fit: Callable[[LogAdmin, Settings], Awaitable[Settings]]) -> Settings:
     """Wait for a broker; refuse topics that are missing or do not fit. Raises CannotStart."""
     await connection.await_broker(settings)
     async with LogAdmin(settings.brokers, connection.client_arguments(settings)) as admin:
-        problems = await admin.check(topics(settings), together(settings), foreign(settings))
+        fitted = await fit(admin, settings)
+        problems = await admin.check(topics(fitted), together(fitted), foreign(fitted))
     if problems:
         raise CannotStart(" ".join(problems))
+    return fitted
 
 
 def _config(settings: Settings, metrics: Metrics, app_id: str, directory: Path) -> EngineConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from replayer.flows.tables import INVESTIGATIONS, RELAY, REPLAYS, TEMPLATES, TIMELINES
@@ -49,6 +50,15 @@ def together(settings: Settings) -> list[str]:
 def foreign(settings: Settings) -> list[Foreign]:
     """Each foreign topic, which is somebody else's, and the changelog of its positions."""
     return [Foreign(told.topic, told.partitions, _relayed(settings, told).name) for told in settings.foreign_topics]
+
+
+def grown(settings: Settings, counts: Mapping[str, int]) -> Settings:
+    """The settings with as many partitions of foreign topics as there are, where that is more than was declared."""
+    told = tuple(
+        told.model_copy(update={"partitions": max(told.partitions, counts.get(told.topic, 0))})
+        for told in settings.foreign_topics
+    )
+    return settings.model_copy(update={"foreign_topics": told})
 
 
 def _relayed(settings: Settings, told: ForeignTopic) -> Topic:

@@ -91,6 +91,14 @@ class Metrics:
             registry=registry,
         )
 
+        self._ahead = Gauge(
+            "replayer_ahead",
+            "Offsets sent on to a topic (of foreign topics) and not folded yet, in all its partitions; above "
+            "REPLAYER_FOREIGN_AHEAD_RECORDS no more are sent on. Asked every 5 s.",
+            ["topic"],
+            registry=registry,
+        )
+
         # Group
         self._rebalances = Counter(
             "replayer_rebalances",
@@ -185,6 +193,11 @@ class Metrics:
         self._lag.clear()
         for labels, offsets in lags.items():
             self._lag.labels(*labels).set(offsets)
+
+    def ahead(self, waiting: Mapping[str, int]) -> None:
+        """How much of what was sent on waits, by topic."""
+        for topic, offsets in waiting.items():
+            self._ahead.labels(topic).set(offsets)
 
     def answered(self, operation: str, status: int, seconds: float) -> None:
         """A request was answered."""

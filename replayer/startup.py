@@ -11,6 +11,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 from aiohttp import web
@@ -19,6 +20,8 @@ from replayer.core.errors import ReplayerError
 from replayer.serve.problems import not_ready
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 
 class CannotStart(ReplayerError):
@@ -90,13 +93,13 @@ async def alive_but_not_ready(host: str, port: int, why: str) -> AsyncIterator[N
         await runner.cleanup()
 
 
-def before_start(host: str, port: int, steps: Callable[[], Awaitable[None]]) -> bool:
-    """Run the steps that need the broker, answering the probes meanwhile.
+def before_start(host: str, port: int, steps: Callable[[], Awaitable[T]]) -> T | None:
+    """What the steps come to that need the broker; the probes are answered meanwhile.
 
-    False when SIGTERM or SIGINT came first: there is nothing to start any more. Raises what the steps raise.
+    None when SIGTERM or SIGINT came first: there is nothing to start any more. Raises what the steps raise.
     """
 
-    async def go() -> bool:
+    async def go() -> T | None:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -105,11 +108,10 @@ def before_start(host: str, port: int, steps: Callable[[], Awaitable[None]]) -> 
             await asyncio.wait([work, told], return_when=asyncio.FIRST_COMPLETED)
             told.cancel()
             if work.done():
-                work.result()
-                return True
+                return work.result()
             work.cancel()
             await asyncio.wait([work])
-            return False
+            return None
 
     free_to_listen(host, port)
     return asyncio.run(go())

@@ -8,7 +8,7 @@ Constants are JMESPath's own: `'tool.call_completed'` is text, `` `3` `` a numbe
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import UnionType
@@ -93,7 +93,7 @@ class Rules:
         if known is not None:
             event.setdefault(_DEFAULTED, known.schema_version)
         event.setdefault(_DATA, {})
-        return orjson.dumps(event)
+        return _dumped(event)
 
 
 def _compiled(name: str, said: str) -> Any:
@@ -106,12 +106,30 @@ def _compiled(name: str, said: str) -> Any:
 def _searched(rule: Any, name: str, record: Foreign, value: object) -> Any:
     try:
         return rule.search(value, jmespath.Options(custom_functions=_Functions(record)))
-    except (
-        JMESPathError,
-        ValueError,
-        OverflowError,
-    ) as exc:  # JMESPath's text quotes the value: only its class is told
+    except Exception as exc:  # noqa: BLE001 - a rule is a program of somebody's: what it raises is why there is no event
+        # Its text may quote the value: only its class is told.
         return Unmapped(name, type(exc).__name__, "the rule does not fit what it found")
+
+
+def _dumped(event: dict[str, Any]) -> bytes | Unmapped:
+    """The event's JSON; a rule may find what JSON has no form for: numbers beyond 64 bits, halves of characters."""
+    try:
+        return orjson.dumps(event)
+    except orjson.JSONEncodeError:
+        for name, found in _leaves(event):
+            try:
+                orjson.dumps(found)
+            except orjson.JSONEncodeError as exc:
+                return Unmapped(name, type(exc).__name__, "what the rule found cannot be written as JSON")
+        raise
+
+
+def _leaves(event: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, found in event.items():
+        if name == _DATA and isinstance(found, dict):
+            yield from ((f"{_DATA}.{inner}", value) for inner, value in found.items())
+        else:
+            yield name, found
 
 
 def _true(found: object) -> bool:

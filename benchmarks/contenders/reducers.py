@@ -92,7 +92,7 @@ def lean(rows: Rows, record: Record) -> Written:
     head = decode_head(stored) if stored is not None else Head(event.tenant_id, event.workflow_id)
     head.commit_us = max(record.timestamp * 1000, head.commit_us + 1)
     projection = projected(event, content)
-    head_rules.apply(head, event, rank, head_rules.used(event))
+    head_rules.apply(head, event, rank, head_rules.used(event), {})
     share = digest if projection is content else hashlib.sha256(projection).digest()
     head_rules.add_digest(head, int.from_bytes(share, "big"))
     head.applied[record.topic] = record.offset + 1

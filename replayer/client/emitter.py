@@ -44,6 +44,8 @@ _FRAMING_BYTES: Final = 128 << 10
 _PATIENCE_MS: Final = 120_000
 _NOBODY_ANSWERED: Final = (KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, RequestTimedOutError)
 _BACKOFF_S: Final = (0.1, 5.0)
+_CONNECT_S: Final = 60.0
+_STOP_S: Final = 2.0
 _TELL_EVERY_S: Final = 10.0
 
 
@@ -59,7 +61,7 @@ class Dropped:
     workflow_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Record:
     event_type: str
     event_id: str
@@ -115,15 +117,16 @@ class Emitter:
             **(client or {}),
         }
         self._capacity, self._max_record_bytes, self._on_drop = capacity, max_record_bytes, on_drop
-        self._waiting: deque[_Record] = deque()
-        self._sent: set[asyncio.Future[Any]] = set()
-        self._lock = threading.Lock()
+        self._waiting: deque[_Record] = deque()  # not handed to the producer yet
+        self._open: set[_Record] = set()  # these, and those of which nobody knows yet what became of them
+        self._lock = threading.Lock()  # over all counts, and what may still be taken
         self._dropped: Counter[Reason] = Counter()
         self._told, self._told_at = 0, 0.0
         self._delivered = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._work: asyncio.Event | None = None
-        self._closing_at: float | None = None
+        self._main: asyncio.Task[None] | None = None
+        self._closing, self._over_at = False, 0.0
         self._thread = threading.Thread(target=self._run, name="replayer-emitter", daemon=True)
 
     # -- life
@@ -133,10 +136,16 @@ class Emitter:
         self._thread.start()
 
     def close(self, timeout_s: float = 10.0) -> int:
-        """Send what is waiting, for so long at most; answers with how many events were left undelivered."""
-        self._closing_at = time.monotonic() + timeout_s
-        self._wake()
-        self._thread.join(timeout_s + 5.0)
+        """Send what is waiting, for so long at most; answers with how many events were left undelivered.
+
+        Each event that was emitted is counted then, as delivered or as dropped.
+        """
+        with self._lock:
+            self._closing, self._over_at = True, time.monotonic() + timeout_s
+        self._call(self._hurry)
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s + _STOP_S + 1.0)
+        self._give_up()
         self._tell(at_once=True)
         return self._dropped["undelivered"]
 
@@ -159,7 +168,7 @@ class Emitter:
     @property
     def waiting(self) -> int:
         """Events that nobody has accepted or refused yet."""
-        return len(self._waiting) + len(self._sent)
+        return len(self._open)
 
     @property
     def dropped(self) -> Mapping[Reason, int]:
@@ -176,49 +185,93 @@ class Emitter:
         event_id: str | None = None,
         occurred_at: datetime | None = None,
         traceparent: str | None = None,
-        **envelope: Any,
+        tenant_id: str | None = None,
+        agent_id: str | None = None,
+        decision_id: str | None = None,
+        parent_event_id: str | None = None,
+        correlation_id: str | None = None,
+        original_event_id: str | None = None,
+        subject_id: str | None = None,
+        key_id: str | None = None,
     ) -> str:
         """Queue one event; answers with its id, whether or not it was dropped. Never waits.
 
         `event_id`: made here (UUIDv7) unless given; give it where the same event may be emitted twice. `occurred_at`:
-        now, unless given. `traceparent` (W3C) becomes the event's trace context and the record's header. `envelope`:
-        tenant_id, agent_id, decision_id, parent_event_id, correlation_id, subject_id and the other fields of the
-        envelope.
+        now, unless given. `traceparent` (W3C) becomes the event's trace context and the record's header. The rest as
+        the envelope has them (topics.envelope); `tenant_id` and `agent_id` where they are not the emitter's.
 
         Raises pydantic.ValidationError where a field breaks its rule, KeyError where `data` is no event's, ValueError
         for a traceparent that is none: bugs of the caller, told where they are.
         """
-        event_type = BY_DATA[type(data)].name
-        stated = {name: value for name, value in self._stated.items() if value is not None}
-        event_id = event_id or _uuid7()
+        event_type, event_id = BY_DATA[type(data)].name, event_id or _uuid7()
+        stated = {
+            **self._stated,
+            "tenant_id": tenant_id or self._stated["tenant_id"],
+            "agent_id": agent_id or self._stated["agent_id"],
+            "event_id": event_id,
+            "workflow_id": workflow_id,
+            "occurred_at": occurred_at or datetime.now(UTC),
+            "decision_id": decision_id,
+            "parent_event_id": parent_event_id,
+            "correlation_id": correlation_id,
+            "original_event_id": original_event_id,
+            "subject_id": subject_id,
+            "key_id": key_id,
+        }
         headers: tuple[tuple[str, bytes], ...] = ()
         if traceparent is not None:
             stated |= dict(zip(("trace_id", "span_id"), _trace(traceparent), strict=True))
             headers = (("traceparent", traceparent.encode()),)
-        value = encode(
-            data,
-            **stated
-            | envelope
-            | {"event_id": event_id, "workflow_id": workflow_id, "occurred_at": occurred_at or datetime.now(UTC)},
-        )
-        topic, key = topic_of(event_type), workflow_id.encode()
-        record = _Record(event_type, event_id, workflow_id, topic, key, value, headers)
-        if len(value) > self._max_record_bytes:
-            self._drop(record, "too_large")
-        elif self._closing_at is not None:
-            self._drop(record, "undelivered")
-        elif len(self._waiting) >= self._capacity:
-            self._drop(record, "full")
-        else:
-            self._waiting.append(record)
-            self._wake()
+        value = encode(data, **{name: said for name, said in stated.items() if said is not None})
+        record = _Record(event_type, event_id, workflow_id, topic_of(event_type), workflow_id.encode(), value, headers)
+        self._take(record)
         return event_id
 
+    def _take(self, record: _Record) -> None:
+        with self._lock:
+            reason = self._refusal(record)
+            if reason is None:
+                self._open.add(record)
+                self._waiting.append(record)
+        if reason is None:
+            self._wake()
+        else:
+            self._drop(record, reason)
+
+    def _refusal(self, record: _Record) -> Reason | None:
+        if len(record.value) > self._max_record_bytes:
+            return "too_large"
+        if self._closing:
+            return "undelivered"
+        return "full" if len(self._waiting) >= self._capacity else None
+
     def _wake(self) -> None:
-        loop, work = self._loop, self._work
-        if loop is not None and work is not None and not work.is_set():
+        work = self._work
+        if work is not None and not work.is_set():
+            self._call(work.set)
+
+    def _call(self, what: Callable[..., None], *arguments: Any) -> None:
+        """In the background's loop, if it runs."""
+        loop = self._loop
+        if loop is not None:
             with contextlib.suppress(RuntimeError):  # closed meanwhile
-                loop.call_soon_threadsafe(work.set)
+                loop.call_soon_threadsafe(what, *arguments)
+
+    def _settle(self, record: _Record, reason: Reason | None) -> None:
+        """What became of a record that was taken, said once: `reason` None: the broker has it."""
+        with self._lock:
+            if record not in self._open:
+                return  # given up already
+            self._open.discard(record)
+            self._delivered += reason is None
+        if reason is not None:
+            self._drop(record, reason)
+
+    def _give_up(self) -> None:
+        with self._lock:
+            left = list(self._open)
+        for record in left:
+            self._settle(record, "undelivered")
 
     def _drop(self, record: _Record, reason: Reason) -> None:
         with self._lock:
@@ -239,70 +292,82 @@ class Emitter:
     # -- the background
 
     def _run(self) -> None:
-        asyncio.run(self._send_all())
+        try:
+            asyncio.run(self._send_all())
+        finally:  # whatever ended it: nothing that comes now would be sent
+            with self._lock:
+                self._closing = True
+            self._give_up()
 
     async def _send_all(self) -> None:
-        self._loop, self._work = asyncio.get_running_loop(), asyncio.Event()
-        producer = await self._connected()
+        self._main, self._work = asyncio.current_task(), asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        if self._closing:
+            self._hurry()  # closed before it could be told so
+        producer: AIOKafkaProducer | None = None
+        sent: set[asyncio.Future[Any]] = set()
         try:
-            while producer is not None and not self._over():
+            producer = await self._connected()
+            while self._waiting or not self._closing:
                 self._work.clear()
-                if not self._waiting:
-                    if self._closing_at is not None:
-                        break
+                if not self._waiting and not self._closing:
                     await self._work.wait()
-                await self._send_some(producer)
-            if producer is not None and self._sent:
-                await asyncio.wait(self._sent, timeout=self._left())
+                await self._send_some(producer, sent)
+            if sent:
+                await asyncio.wait(sent)
+        except asyncio.CancelledError:
+            pass  # there is no more time
         finally:
+            self._main = None
             if producer is not None:
-                await clients.stop(producer, max(0.1, min(2.0, self._left())))
-            for record in list(self._waiting):
-                self._drop(record, "undelivered")
-            self._waiting.clear()
+                await clients.stop(producer, _STOP_S)
 
-    async def _connected(self) -> AIOKafkaProducer | None:
-        """A producer that has found a broker; None where the emitter was closed before there was one."""
+    def _hurry(self) -> None:
+        """Send what is there, and be over in time, whatever it waits for then."""
+        left = max(0.0, self._over_at - time.monotonic())
+        asyncio.get_running_loop().call_later(left, self._cut_off)
+        if self._work is not None:
+            self._work.set()
+
+    def _cut_off(self) -> None:
+        if self._main is not None:
+            self._main.cancel()
+
+    async def _connected(self) -> AIOKafkaProducer:
+        """A producer that has found a broker."""
         backoff = _BACKOFF_S[0]
-        while not self._over():
+        while True:
             producer = AIOKafkaProducer(**self._arguments)
             try:
-                async with asyncio.timeout(self._left()):
+                async with asyncio.timeout(_CONNECT_S):
                     await clients.start(producer, partial(clients.stop, producer, 1.0))
             except (KafkaError, OSError, TimeoutError) as exc:
                 log.warning("no broker answers (%s); %d events are waiting", type(exc).__name__, len(self._waiting))
-                await asyncio.sleep(min(backoff, max(0.0, self._left())))
+                await asyncio.sleep(backoff)
                 backoff = min(backoff * 2, _BACKOFF_S[1])
             else:
                 return producer
-        return None
 
-    async def _send_some(self, producer: AIOKafkaProducer) -> None:
+    async def _send_some(self, producer: AIOKafkaProducer, sent: set[asyncio.Future[Any]]) -> None:
         for _ in range(min(_AT_A_TIME, len(self._waiting))):
             record = self._waiting.popleft()
-            try:
-                sent = await producer.send(record.topic, record.value, record.key, headers=list(record.headers))
-            except KafkaError:  # its text may hold what was sent
-                self._drop(record, "refused")
+            try:  # waits where the producer is full
+                one = await producer.send(record.topic, record.value, record.key, headers=list(record.headers))
+            except KafkaError as exc:
+                self._settle(record, _why(exc))
                 continue
-            self._sent.add(sent)
-            sent.add_done_callback(partial(self._settled, record))
+            sent.add(one)
+            one.add_done_callback(partial(self._settled, record, sent))
 
-    def _settled(self, record: _Record, sent: asyncio.Future[Any]) -> None:
-        self._sent.discard(sent)
-        if sent.cancelled():
-            self._drop(record, "undelivered")
-        elif sent.exception() is not None:
-            self._drop(record, "undelivered" if isinstance(sent.exception(), _NOBODY_ANSWERED) else "refused")
-        else:
-            self._delivered += 1
+    def _settled(self, record: _Record, sent: set[asyncio.Future[Any]], one: asyncio.Future[Any]) -> None:
+        sent.discard(one)
+        error = None if one.cancelled() else one.exception()
+        self._settle(record, "undelivered" if one.cancelled() else None if error is None else _why(error))
 
-    def _over(self) -> bool:
-        return self._closing_at is not None and time.monotonic() >= self._closing_at
 
-    def _left(self) -> float:
-        """Seconds until it has to be over; a minute where nobody has said so."""
-        return 60.0 if self._closing_at is None else max(0.0, self._closing_at - time.monotonic())
+def _why(error: BaseException) -> Reason:
+    """Its text may hold what was sent: it is not told."""
+    return "undelivered" if isinstance(error, _NOBODY_ANSWERED) else "refused"
 
 
 def _trace(traceparent: str) -> tuple[str, str]:

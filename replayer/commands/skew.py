@@ -38,7 +38,8 @@ def skew(
 ) -> int:
     """Report how unevenly records are dealt out over partitions and keys.
 
-    Partitions are counted by their offsets; keys in the latest records, which are read without a group.
+    Partitions are counted by their offsets; keys in the latest records, which are read without a group, of each
+    partition in proportion to its size.
     """
     from replayer.settings import load
 
@@ -78,7 +79,7 @@ async def _look(settings: Settings, names: Sequence[str], records: int) -> tuple
         begins, ends = await admin.begin_offsets(tps), await admin.end_offsets(tps)
     ranges = {tp: (begins[tp], ends[tp]) for tp in tps}
     found = Skew()
-    latest = {tp: (max(begin, end - -(-records // counts[tp.topic])), end) for tp, (begin, end) in ranges.items()}
+    latest = _latest(ranges, records)
     with output.progress("reading the latest records") as bar:
         task = bar.add_task("", total=sum(end - start for start, end in latest.values()))
         async with LogReader(settings.brokers, arguments) as reader:
@@ -86,6 +87,16 @@ async def _look(settings: Settings, names: Sequence[str], records: int) -> tuple
                 found.see(batch.records)
                 bar.advance(task, batch.after - batch.before)
     return ranges, found
+
+
+def _latest(ranges: Ranges, records: int) -> Ranges:
+    """The latest records of each topic, of each partition in proportion to its size: shares of them are the topic's."""
+    sizes = _sizes(ranges)
+    found = {}
+    for tp, (begin, end) in ranges.items():
+        share = -(-records * (end - begin) // max(1, sum(sizes[tp.topic].values())))
+        found[tp] = (max(begin, end - share), end)
+    return found
 
 
 def _sizes(ranges: Ranges) -> dict[str, dict[int, int]]:
@@ -114,13 +125,15 @@ def _keys(found: Skew, most: int) -> Any:
             topic,
             str(at),
             f"{load.records:,}",
-            f"{load.records / found.records:.1%}",
+            f"{load.records / found.records_of(topic):.1%}",
             f"{load.bytes:,}",
         )
         for (topic, at, key), load in found.hottest(most)
     ]
     return output.table(
-        ("key", "topic", "partition", "records", "share", "bytes"), rows, f"of the latest {found.records:,} records"
+        ("key", "topic", "partition", "records", "share of topic", "bytes"),
+        rows,
+        f"of the latest {found.records:,} records",
     )
 
 
@@ -143,6 +156,7 @@ def _told(ranges: Ranges, found: Skew, most: int) -> dict[str, Any]:
                 "topic": topic,
                 "partition": partition,
                 "records": load.records,
+                "share_of_topic": load.records / found.records_of(topic),
                 "bytes": load.bytes,
             }
             for (topic, partition, key), load in found.hottest(most)

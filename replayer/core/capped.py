@@ -21,16 +21,23 @@ class Owner(Protocol):
     overflow: Values
 
 
-def put(owner: Owner, name: str, value: str) -> None:
-    """Put `value` into the owner's set `name`. Callers ask `not in` first: that it is there is the common case."""
+def put(owner: Owner, name: str, value: str) -> str | None:
+    """Put `value` into the owner's set `name`; answers with what found no room in it.
+
+    Callers ask `not in` first: that it is there is the common case.
+    """
     values: Values = getattr(owner, name)
     if not values:
         setattr(owner, name, (value,))
-        return
+        return None
     at = bisect_left(values, value)
-    setattr(owner, name, (*values[:at], value, *values[at:])[:MAX_VALUES])
-    if len(values) == MAX_VALUES and name not in owner.overflow:
+    more = (*values[:at], value, *values[at:])
+    setattr(owner, name, more[:MAX_VALUES])
+    if len(values) < MAX_VALUES:
+        return None
+    if name not in owner.overflow:
         owner.overflow = tuple(sorted((*owner.overflow, name)))
+    return more[MAX_VALUES]
 
 
 def plus(total: int, amount: int) -> int:

@@ -2,6 +2,7 @@
 
 ReplayerError
 ├── InvalidPosition         a page was asked for from a position no page gave
+├── TooBroad                a question of the index that would have to look at too much of it
 ├── InvalidRun              a recorded run that is to be imported breaks a rule
 └── RowUnreadable           the state is at fault, not the record that met it: work on it must stop
     ├── DamagedRow          a stored row is not what its format says
@@ -40,6 +41,10 @@ class DamagedRow(RowUnreadable):
         super().__init__(
             f"A {kind} row is damaged. Stop the worker and delete its data directory: it is rebuilt from the changelog."
         )
+
+
+class TooBroad(ReplayerError):
+    """Too much of the index would have to be looked at; the text says how to ask for less."""
 
 
 class InvalidPosition(ReplayerError):

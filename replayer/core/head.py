@@ -13,7 +13,7 @@ import msgspec
 
 from replayer.core import capped
 from replayer.core.capped import Values
-from replayer.core.rows import FORMAT_BYTE, decoded
+from replayer.core.rows import CORRELATION, FORMAT_BYTE, TRACE, decoded
 from topics.fast import Event
 from topics.fields import rfc3339
 from topics.projection import PROJECTION_VERSION
@@ -85,8 +85,15 @@ def add_digest(head: Head, shares: int) -> None:
     head.digest = ((int.from_bytes(head.digest, "big") + shares) % MODULUS).to_bytes(32, "big")
 
 
-def apply(head: Head, event: Event, rank: Rank, used: Used) -> None:
-    """Count a variant the head has not counted. Its share of the digest is for `add_digest`. `used`: of the event."""
+Threads = dict[tuple[bytes, str], None]
+"""Traces and correlations, by the kind of their rows, in the order in which they came."""
+
+
+def apply(head: Head, event: Event, rank: Rank, used: Used, beyond: Threads) -> None:
+    """Count a variant the head has not counted. Its share of the digest is for `add_digest`. `used`: of the event.
+
+    `beyond`: where those threads go that the head has no room for.
+    """
     occurred_us = rank[0]
     head.events += 1
     if occurred_us < head.first_us:
@@ -98,15 +105,20 @@ def apply(head: Head, event: Event, rank: Rank, used: Used) -> None:
     if event.agent_id not in head.agents:
         capped.put(head, "agents", event.agent_id)
     if event.correlation_id is not None and event.correlation_id not in head.correlation_ids:
-        capped.put(head, "correlation_ids", event.correlation_id)
+        _thread(beyond, CORRELATION, capped.put(head, "correlation_ids", event.correlation_id))
     if event.trace_id is not None and event.trace_id not in head.trace_ids:
-        capped.put(head, "trace_ids", event.trace_id)
+        _thread(beyond, TRACE, capped.put(head, "trace_ids", event.trace_id))
     if (status := _STATUS.get(event_type)) is not None and later(rank, head.status_at):
         head.status, head.status_at = status, rank
     if event.data is None:
         head.futures += 1
     elif (rule := _RULES.get(event_type)) is not None:
         rule(head, event.data, used)
+
+
+def _thread(beyond: Threads, kind: bytes, name: str | None) -> None:
+    if name is not None:
+        beyond[kind, name] = None
 
 
 def later(rank: Rank, than: Rank | None) -> bool:

@@ -17,7 +17,7 @@ from replayer.core.rows import (
     encode_sightings,
     identity_key,
     prefix_of,
-    thread_prefix,
+    thread_key,
 )
 
 
@@ -41,4 +41,4 @@ def threads(key: bytes, head: Head) -> Iterator[tuple[bytes, bytes]]:
     """By which traces and correlations a workflow is found. `key`: its head's."""
     for kind, names in ((TRACE, head.trace_ids), (CORRELATION, head.correlation_ids)):
         for name in names:
-            yield thread_prefix(kind, name) + key[1:], FORMAT_BYTE
+            yield thread_key(kind, name, key), FORMAT_BYTE

@@ -9,8 +9,10 @@ from typing import Any, Literal
 import orjson
 
 from replayer.core import reading
+from replayer.core.head import Head
 from replayer.core.outcome import Rows
 from replayer.core.page import Page, Position, checked
+from replayer.core.reading import WorkflowFilter
 from replayer.core.rows import (
     EVENT,
     EventRow,
@@ -33,12 +35,31 @@ class Chain:
     """From the first known ancestor to the event.
 
     `ends`: why it goes no further back: its first event names no parent; one that is not in the workflow (`missing`:
-    not yet, or never); one that is in the chain already; or the chain is longer than anybody reads.
+    not yet, never, or in another one of the same thread, see `located`); one that is in the chain already; or the chain
+    is longer than anybody reads.
     """
 
     items: list[dict[str, Any]]
     ends: Ends
     missing: str | None
+
+
+def located(
+    rows: Rows, event_id: str, wanted: WorkflowFilter, after: Position | None, limit: int, scan_budget: int
+) -> Page:
+    """The event of this id in each of these workflows that has it, by (tenant_id, workflow_id).
+
+    Of an id with several variants the earliest. Event ids are not indexed across workflows: `wanted` names a thread.
+    """
+
+    def item(head: Head) -> dict[str, Any] | None:
+        row = _earliest(rows, workflow_prefix(head.tenant_id, head.workflow_id), event_id)
+        if row is None:
+            return None
+        (found,) = reading.described(rows, head.tenant_id, head.workflow_id, [row])
+        return found
+
+    return reading.paged(reading.looked_at(rows, wanted, after), item, limit, scan_budget)
 
 
 def chain(rows: Rows, tenant_id: str, workflow_id: str, event_id: str) -> Chain | None:

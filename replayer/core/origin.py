@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import msgspec
 
-from replayer.core.outcome import Folding, Record, Rows
-from replayer.core.rows import EVENT, FORMAT_BYTE, EventRow, decode_event, decoded, event_key, origin_key, prefix_of
-from topics.catalogue import REKEYED_EVENTS
+from replayer.core.outcome import Folding, Record, Rows, Send
+from replayer.core.rows import (
+    EVENT,
+    FORMAT_BYTE,
+    EventRow,
+    decode_event,
+    decoded,
+    event_key,
+    opened,
+    origin_key,
+    prefix_of,
+)
+from topics.catalogue import REKEYED_EVENTS, TEMPLATE_USAGE
+from topics.usage import Usage, Use
 
 _HEADER = "replayer-origin"
 _NUMBER = re.compile("[0-9]{1,19}", re.ASCII)
@@ -47,10 +59,14 @@ def _read(value: bytes | None) -> Origin | None:
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[str, int, int, int]).decode
+_decode_usage = msgspec.msgpack.Decoder(Usage).decode
 
 
 class Originated:
-    """A fold of timelines that keeps beside each event where its record came from. All else is as `fold` has it."""
+    """A fold of timelines that keeps beside each event where its record came from, and tells the index of that place.
+
+    All else is as `fold` has it.
+    """
 
     def __init__(self, fold: Callable[[Rows, Sequence[Record], int, int], Folding]) -> None:
         self._fold = fold
@@ -67,7 +83,24 @@ class Originated:
             folded.rows.extend(
                 (origin_key(key), FORMAT_BYTE + _encode(came[row.offset])) for key, row in events if _anew(row)
             )
+            folded.sends = [_of_the_origin(send, came) for send in folded.sends]
         return folded
+
+
+def _of_the_origin(send: Send, came: Mapping[int, Origin]) -> Send:
+    """What is said of uses, said of where they were first: `rekeyed-events` forgets."""
+    if send.topic != TEMPLATE_USAGE.name or send.value is None:
+        return send
+    usage = _decode_usage(opened("usage", send.value))
+    uses = [_first_used(use, came) for use in usage.uses]
+    return replace(send, value=FORMAT_BYTE + _encode(msgspec.structs.replace(usage, uses=uses)))
+
+
+def _first_used(use: Use, came: Mapping[int, Origin]) -> Use:
+    at = came.get(use.offset) if use.topic == REKEYED_EVENTS.name else None
+    if at is None:
+        return use
+    return msgspec.structs.replace(use, topic=at.topic, partition=at.partition, offset=at.offset)
 
 
 def origins(rows: Rows, prefix: bytes, events: Sequence[EventRow]) -> list[Origin]:

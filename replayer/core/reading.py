@@ -7,7 +7,7 @@ item nor loses one that was there. Nothing here keeps an iterator: a call reads,
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
@@ -52,7 +52,7 @@ Order = Literal["occurred", "commit"]
 class WorkflowFilter:
     """What all listed workflows have; None asks for nothing. [from_us, to_us): any of the workflow's time lies in it.
 
-    A workflow whose set of traces, correlations or agents overflowed (its head says so) is found by the kept ones only.
+    A workflow whose set of agents overflowed (its head says so) is found by the kept ones only.
     """
 
     tenant_id: str | None = None
@@ -70,13 +70,19 @@ class WorkflowFilter:
             return thread_prefix(TRACE, self.trace_id)
         return HEAD if self.correlation_id is None else thread_prefix(CORRELATION, self.correlation_id)
 
+    @property
+    def besides(self) -> bytes | None:
+        """What the keys of further rows begin with that must be there, too."""
+        if self.trace_id is None or self.correlation_id is None:
+            return None
+        return thread_prefix(CORRELATION, self.correlation_id)
+
     def takes(self, head: Head) -> bool:
+        """All but the threads."""
         return (
             (self.tenant_id is None or head.tenant_id == self.tenant_id)
             and (self.status is None or head.status == self.status)
             and (self.agent_id is None or self.agent_id in head.agents)
-            and (self.trace_id is None or self.trace_id in head.trace_ids)
-            and (self.correlation_id is None or self.correlation_id in head.correlation_ids)
             and (self.from_us is None or head.last_us >= self.from_us)
             and (self.to_us is None or head.first_us < self.to_us)
         )
@@ -96,25 +102,39 @@ def list_workflows(
     The page is complete up to and including its `next`, a (tenant_id, workflow_id): so pages of several partitions can
     be merged up to the least of them.
     """
-    begin = wanted.begin
+    return paged(looked_at(rows, wanted, after), head_rules.described, limit, scan_budget)
+
+
+def paged(
+    heads: Iterator[tuple[Head, bool]], item: Callable[[Head], dict[str, Any] | None], limit: int, scan_budget: int
+) -> Page:
+    """What is made of the heads that are wanted; an item that is None is none."""
+    items: list[dict[str, Any]] = []
+    reached: Position | None = None
+    for seen, (head, taken) in enumerate(heads):
+        if len(items) >= limit or seen >= scan_budget:
+            return Page(items, reached)
+        reached = (head.tenant_id, head.workflow_id)
+        if taken and (found := item(head)) is not None:
+            items.append(found)
+    return Page(items, None)
+
+
+def looked_at(rows: Rows, wanted: WorkflowFilter, after: Position | None) -> Iterator[tuple[Head, bool]]:
+    """The heads that have to be looked at, in the order of (tenant_id, workflow_id), and whether each is wanted."""
+    begin, besides = wanted.begin, wanted.besides
     prefix = begin if wanted.tenant_id is None else begin + wanted.tenant_id.encode() + NUL
     start = None
     if after is not None:
         tenant_id, workflow_id = checked(after, str, str)
         start = begin + head_key(tenant_id, workflow_id)[1:] + NUL  # ids hold no NUL: the first key behind it
-    items: list[dict[str, Any]] = []
-    reached: Position | None = None
-    for seen, (key, value) in enumerate(rows.scan(prefix, start)):
-        if len(items) >= limit or seen >= scan_budget:
-            return Page(items, reached)
-        found = value if begin == HEAD else rows.get(HEAD + key[len(begin) :])
+    for key, value in rows.scan(prefix, start):
+        name = key[len(begin) :]
+        found = value if begin == HEAD else rows.get(HEAD + name)
         if found is None:
             raise DamagedRow("thread")
         head = decode_head(found)
-        reached = (head.tenant_id, head.workflow_id)
-        if wanted.takes(head):
-            items.append(head_rules.described(head))
-    return Page(items, None)
+        yield head, wanted.takes(head) and (besides is None or rows.get(besides + name) is not None)
 
 
 def timeline(

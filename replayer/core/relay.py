@@ -69,15 +69,16 @@ class RelayFold:
         seen = Foreign(
             record.topic, record.partition, record.offset, max(record.timestamp, 0), record.key, record.headers
         )
-        for rules in self._rules:
+        for number, rules in enumerate(self._rules):
             concerned = rules.concern(seen, value)
             if isinstance(concerned, Unmapped):
-                return _refused(concerned)
+                return _refused(number, concerned)
             if concerned:
                 made = rules.apply(seen, value)
-                return _refused(made) if isinstance(made, Unmapped) else made
-        return _refused(Unmapped("when", "NothingMatched", "no rules concern this record"))
+                return _refused(number, made) if isinstance(made, Unmapped) else made
+        return Undecodable(deadletter.UNMAPPED, "NothingMatched", "when: no rules concern this record")
 
 
-def _refused(unmapped: Unmapped) -> Undecodable:
-    return Undecodable(deadletter.UNMAPPED, unmapped.error_class, f"{unmapped.rule}: {unmapped.why}")
+def _refused(number: int, unmapped: Unmapped) -> Undecodable:
+    """Named as it is declared: its mapping by its place, from 0, and its field."""
+    return Undecodable(deadletter.UNMAPPED, unmapped.error_class, f"events[{number}].{unmapped.rule}: {unmapped.why}")

@@ -8,11 +8,12 @@
 | `i` tenant NUL workflow NUL event_id NUL variant(8) | one variant, when there are more than MAX_INLINE of them |
 | `o` as of `e` | where the event's record was before it was keyed anew (`core.origin`) |
 | `d` tenant NUL workflow NUL decision | decision (`core.decisions`); the workflow's own has the empty name |
-| `t` trace NUL tenant NUL workflow | nothing: the workflow's head names the trace |
+| `t` trace NUL tenant NUL workflow | nothing: the workflow has events of the trace |
 | `c` correlation NUL tenant NUL workflow | the same of a business thread |
 
 Some rows follow from others (`core.implied`): an event row that is the FIRST of its event id implies the identity row
-with that one sighting, which is in the changelog only where there is more to say; a head implies its `t` and `c`.
+with that one sighting, which is in the changelog only where there is more to say; a head implies those `t` and `c` that
+it names, and only the others are there.
 
 Ids hold no NUL and are bounded in characters, at most four bytes each: no key is longer than MAX_KEY_BYTES.
 Times are microseconds since 1970; in keys they are shifted by 2^63, so that bytes order as instants do.
@@ -89,6 +90,11 @@ def event_key(prefix: bytes, occurred_us: int, event_id: str, variant: bytes) ->
 def thread_prefix(kind: bytes, name: str) -> bytes:
     """What the rows of a TRACE or a CORRELATION begin with."""
     return kind + name.encode() + NUL
+
+
+def thread_key(kind: bytes, name: str, head: bytes) -> bytes:
+    """Of a TRACE or a CORRELATION of a workflow. `head`: the key of its head."""
+    return thread_prefix(kind, name) + head[1:]
 
 
 def origin_key(event: bytes) -> bytes:

@@ -180,6 +180,8 @@ def together(heads: Iterable[ShelfHead]) -> ShelfHead:
             known = whole.rules.setdefault(rule, {})
             for outcome, number in outcomes.items():
                 _add(known, outcome, number)
+    if "rules" in whole.overflow:  # each shelf has its smallest: of these all is known
+        whole.rules = {rule: whole.rules[rule] for rule in sorted(whole.rules)[:MAX_VALUES]}
     return whole
 
 

@@ -38,6 +38,9 @@ class Skew:
     def records(self) -> int:
         return sum(load.records for load in self.partitions.values())
 
+    def records_of(self, topic: str) -> int:
+        return sum(load.records for (name, _), load in self.partitions.items() if name == topic)
+
     def hottest(self, most: int) -> list[tuple[tuple[str, int, bytes | None], Load]]:
         """Keys by their records, then bytes, most first."""
         return sorted(self.keys.items(), key=lambda item: (-item[1].records, -item[1].bytes, str(item[0])))[:most]

@@ -24,6 +24,7 @@ from replayer.core.implied import threads
 from replayer.core.outcome import Folded, Folding, Record, Rows, whole
 from replayer.core.rows import (
     FIRST,
+    FORMAT_BYTE,
     FUTURE,
     LATE,
     MAX_INLINE,
@@ -37,6 +38,7 @@ from replayer.core.rows import (
     event_key,
     head_key,
     identity_key,
+    thread_key,
     workflow_prefix,
 )
 from topics import deadletter
@@ -55,7 +57,7 @@ _sha256 = hashlib.sha256
 class _Workflow:
     """A workflow while a batch is folded: its rows decoded once, encoded once."""
 
-    __slots__ = ("asked", "decided", "decisions", "head", "key", "name", "prefix", "shares", "touched")
+    __slots__ = ("asked", "beyond", "decided", "decisions", "head", "key", "name", "prefix", "shares", "touched")
 
     def __init__(self, tenant_id: str, workflow_id: str) -> None:
         self.name = workflow_id.encode()
@@ -67,6 +69,7 @@ class _Workflow:
         self.asked: set[str] = set()  # the decisions the table was asked for
         self.decisions: dict[str, Decision] = {}
         self.decided: dict[str, None] = {}  # the decisions that changed
+        self.beyond: head_rules.Threads = {}  # which the head has no room for
 
 
 _Decoded = tuple[Record, Event, bytes, _Workflow, bytes]
@@ -264,7 +267,7 @@ class _Batch:
         projection_hash = content_hash if projection is content else _sha256(projection).digest()
         workflow.shares += int.from_bytes(projection_hash, "big")
         used = head_rules.used(event)
-        head_rules.apply(head, event, rank, used)
+        head_rules.apply(head, event, rank, used, workflow.beyond)
         self._decide(workflow, topic, offset, event, rank, used)
         encoded = self._topics.get(topic)
         if encoded is None:
@@ -347,6 +350,8 @@ class _Batch:
         for workflow in touched:
             if (head := workflow.head) is not None:
                 head_rules.add_digest(head, workflow.shares)
+                # Before the head that has counted them: whoever finds that does not find them again.
+                out.rows += [(thread_key(kind, name, workflow.key), FORMAT_BYTE) for kind, name in workflow.beyond]
                 out.rows.append((workflow.key, encode_head(head)))
                 out.implied += threads(workflow.key, head)
         out.counts = {name: count for name, count in self._counts.items() if count}

@@ -53,9 +53,9 @@ class WarmAssignor(CopartitionedAssignor):
 class BatchAssignor(PartitionAssignor):
     """Faust's assignor, for static members and with copies that are used.
 
-    A static member that returns before its session ran out is handed the assignment it had, made for the address and
-    the topics it had. Faust dies of another address and never looks at the topics. Here it takes what it is given and
-    joins once more: now the broker sees that it has changed, and everybody learns of it.
+    A static member that returns before its session ran out is handed the assignment it had, made for the address, the
+    topics and the partitions it had. Faust dies of another address and never looks at the rest. Here it takes what it
+    is given and joins once more: now the broker sees that it has changed, and everybody learns of it.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -67,7 +67,7 @@ class BatchAssignor(PartitionAssignor):
         metadata = cast(ClientMetadata, ClientMetadata.loads(self._decompress(assignment.user_data)))
         url = str(self._url)
         moved = metadata.url != url
-        if (moved or self._lacks_topics(metadata)) and not self._joined_again:
+        if (moved or self._lacks(metadata)) and not self._joined_again:
             self._joined_again = True
             log.info("the assignment is that of an earlier process; joining again", address=metadata.url, now=url)
             if moved:
@@ -80,6 +80,14 @@ class BatchAssignor(PartitionAssignor):
             self.app.engine.consumer.join_again()  # type: ignore[attr-defined] # EngineApp
         super().on_assignment(assignment)
 
-    def _lacks_topics(self, metadata: ClientMetadata) -> bool:
+    def _lacks(self, metadata: ClientMetadata) -> bool:
+        """Whether it was made without some topic of ours, or for fewer partitions than our tables have by now."""
         wanted = {topic for channel in self.app.topics for topic in channel.topics}
-        return not wanted <= set(metadata.topic_groups)
+        if not wanted <= set(metadata.topic_groups):
+            return True
+        engine = self.app.engine  # type: ignore[attr-defined] # EngineApp
+        shares = metadata.changelog_distribution.values()
+        return any(
+            len({number for share in shares for number in share.get(engine.changelog(name), ())}) < spec.partitions
+            for name, spec in engine.specs.items()
+        )

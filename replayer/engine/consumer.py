@@ -143,13 +143,19 @@ class BatchConsumer(driver.Consumer):
     async def committed(self, tps: Iterable[TP]) -> Mapping[TP, int | None]:
         return await self._thread.committed(tps)
 
+    async def begins(self, tps: Collection[TP]) -> Mapping[TP, int]:
+        """Where these logs begin; empty where the broker does not say at once."""
+        return await self._edges("beginning_offsets", tps)
+
     async def ends(self, tps: Collection[TP]) -> Mapping[TP, int]:
         """Where these logs end (read_committed); empty where the broker does not say at once."""
+        return await self._edges("end_offsets", tps)
 
+    async def _edges(self, which: str, tps: Collection[TP]) -> Mapping[TP, int]:
         async def ask() -> Mapping[TP, int]:
             # Bounded: seeks and the question for membership wait for the same two places in the thread.
             async with asyncio.timeout(_ASK_S):
-                found: Mapping[TP, int] = await self._thread._ensure_consumer().end_offsets(list(tps))
+                found: Mapping[TP, int] = await getattr(self._thread._ensure_consumer(), which)(list(tps))
                 return found
 
         try:

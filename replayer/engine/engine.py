@@ -199,8 +199,9 @@ class Engine:
         tps = [TP(topic, number) for topic in fed for number in range(self.consumer.partition_count(topic) or 0)]
         if tps and self._assignment.open:
             with contextlib.suppress(KafkaError):
-                ends = await self.consumer.ends(tps)
-                self.ahead.look(ends, await self.consumer.committed(tps))
+                begins, ends = await self.consumer.begins(tps), await self.consumer.ends(tps)
+                self.ahead.look(begins, ends, await self.consumer.committed(tps))
+        self.metrics.ahead(self.ahead.waiting)
 
     def _look(self) -> None:
         if self.app.should_stop:

@@ -62,6 +62,7 @@ class Lane:
         self._stored: Any = None  # its rows
         self._work = asyncio.Event()
         self._begun = 0.0  # when the last step was begun, monotonic
+        self._waits = False  # for who folds what it sends on
         self._task: asyncio.Task[None] | None = None
         self._closing = False
 
@@ -147,7 +148,7 @@ class Lane:
         try:
             while not self._closing:
                 await self._work.wait()
-                if self._engine.ahead.too_far(self._spec.feeds):  # what comes meanwhile suspends fetching
+                if self._ran_ahead():  # what comes meanwhile suspends fetching
                     await asyncio.sleep(_AHEAD_S)
                     continue
                 await self._paced()
@@ -165,6 +166,19 @@ class Lane:
             self._engine.fail(f"Partition {self.partition} of {self._spec.name}: {exc}", exc)
         except Exception as exc:  # noqa: BLE001 - a lane that ends in silence is a partition that stands still
             self._engine.fail(f"Partition {self.partition} of {self._spec.name} stopped: {spoken(exc)}", exc)
+
+    def _ran_ahead(self) -> bool:
+        """Whether it has to wait for who folds what it sends on; told once each time it begins and ends."""
+        waits = self._engine.ahead.too_far(self._spec.feeds)
+        if waits != self._waits:
+            self._waits = waits
+            log.warning(
+                "sends nothing on until more of it is folded" if waits else "sends on again",
+                table=self._spec.name,
+                partition=self.partition,
+                most=self._engine.ahead.most,
+            )
+        return waits
 
     async def _paced(self) -> None:
         """Let a little come together, unless a step's worth is there."""

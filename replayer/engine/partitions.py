@@ -24,8 +24,8 @@ def added(
                 continue
             if spec.feeds:
                 return (
-                    f"Topic {topic} has {found} partitions, and REPLAYER_FOREIGN_TOPICS says {spec.partitions}: say "
-                    f"{found}, and start again; `replayer topics check` says what else it takes."
+                    f"Topic {topic} has {found} partitions now, and {spec.partitions} are read: the worker ends to be "
+                    "started again, and reads all there are then."
                 )
             kept = f"Copy its records, by key, into a topic made anew with {spec.partitions}; then"
             return (

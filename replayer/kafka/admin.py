@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
     GroupIdNotFound,
+    InvalidPartitionsError,
+    KafkaError,
     TopicAlreadyExistsError,
     UnknownTopicOrPartitionError,
     for_code,
@@ -85,6 +87,22 @@ class LogAdmin:
         """Number of partitions of each of the topics that exist."""
         described = await describe(self._admin._client, names)
         return {name: topic.partitions for name, topic in described.items()}
+
+    async def grow(self, name: str, partitions: int) -> None:
+        """Give a topic so many partitions, unless it has as many or is not there. Raises TopicError."""
+        known = (await self.partitions([name])).get(name, partitions)
+        if known >= partitions:
+            return
+        try:
+            await self._admin.create_partitions({name: NewPartitions(partitions)})
+        except InvalidPartitionsError:
+            pass  # somebody else has, just now: who does not see it yet is told by `check`
+        except KafkaError as exc:
+            raise TopicError(
+                f"Topic {name} has {known} partitions, needs {partitions} and could not be given them "
+                f"({type(exc).__name__}): kafka-topics.sh --alter --topic {name} --partitions {partitions}"
+            ) from exc
+        await self._await_leaders([name])
 
     async def delete_topics(self, names: Sequence[str]) -> None:
         """Delete topics; one that is not there is no error."""

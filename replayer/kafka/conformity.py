@@ -49,17 +49,16 @@ def _foreign(told: Foreign, partitions: Mapping[str, int]) -> list[str]:
     actual = partitions.get(told.topic)
     if actual is None:
         return [f"Foreign topic {told.topic} is missing: make it, or take it out of REPLAYER_FOREIGN_TOPICS."]
-    if actual != told.partitions:
+    if actual < told.partitions:
         return [
             f"Foreign topic {told.topic} has {actual} partitions and REPLAYER_FOREIGN_TOPICS says {told.partitions}: "
-            f"say {actual}."
+            f"say {actual}, if it was made anew that is meant."
         ]
     kept = partitions.get(told.changelog, actual)
     if kept < actual:
         return [
-            f"Topic {told.changelog} has {kept} partitions and its foreign topic {actual}, for some were added: add as "
-            f"many here, for it holds positions only: kafka-topics.sh --alter --topic {told.changelog} "
-            f"--partitions {actual}"
+            f"Topic {told.changelog} has {kept} partitions and its foreign topic {actual}, for some were added: "
+            "a worker gives it as many when it starts."
         ]
     if kept > actual:
         return [

@@ -187,6 +187,17 @@ class Chain(Answer):
         Field(description="why it goes no further back; missing: the parent is not in the workflow, yet or at all"),
     ]
     missing: Annotated[str | None, Field(description="the event_id of that parent")]
+    look_for_it: Annotated[
+        str | None,
+        Field(description="what to ask whether another workflow of its correlation or trace has that parent"),
+    ]
+
+
+class EventList(Answer):
+    """Events by (tenant_id, workflow_id), of all partitions. A page may be shorter than `limit`."""
+
+    items: list[TimelineItem]
+    next_cursor: NextCursor
 
 
 class ToolCall(Answer):

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from replayer.core.errors import InvalidPosition
+from replayer.core.errors import InvalidPosition, TooBroad
 from replayer.core.outcome import Rows
 from replayer.core.page import Page
 from replayer.serve.cursors import Position
@@ -56,6 +56,8 @@ async def paged(
             page = read(rows, after, min(limit - len(items), step), min(budget, step))
         except InvalidPosition:
             raise bad_query("cursor", "Not a cursor of this list: start again without it.") from None
+        except TooBroad as exc:
+            raise bad_query("query", str(exc)) from None
         items += page.items
         budget -= step
         if page.next is None or len(items) >= limit or budget <= 0:

@@ -7,7 +7,18 @@ from types import MappingProxyType
 
 from pydantic import TypeAdapter
 
-from replayer.serve import answers, health, index_answers, listing, policies, replays, templates, touched, workflows
+from replayer.serve import (
+    answers,
+    events,
+    health,
+    index_answers,
+    listing,
+    policies,
+    replays,
+    templates,
+    touched,
+    workflows,
+)
 from replayer.serve.auth import Role
 from replayer.serve.site import Operation
 from topics.commands import ReplayId
@@ -16,6 +27,7 @@ from topics.fields import Code, Id, WorkflowId
 _WORKFLOW: Mapping[str, TypeAdapter[str]] = MappingProxyType({"workflow_id": TypeAdapter(WorkflowId)})
 _DECISION: Mapping[str, TypeAdapter[str]] = MappingProxyType({**_WORKFLOW, "decision_id": TypeAdapter(Id)})
 _EVENT: Mapping[str, TypeAdapter[str]] = MappingProxyType({**_WORKFLOW, "event_id": TypeAdapter(Id)})
+_ANY_EVENT: Mapping[str, TypeAdapter[str]] = MappingProxyType({"event_id": TypeAdapter(Id)})
 _REPLAY: Mapping[str, TypeAdapter[str]] = MappingProxyType({"replay_id": TypeAdapter(ReplayId)})
 
 _TEMPLATE: Mapping[str, TypeAdapter[str]] = MappingProxyType({"template_id": TypeAdapter(Id)})
@@ -64,6 +76,16 @@ OPERATIONS: tuple[Operation, ...] = (
         query=workflows.OfTenant,
         ids=_EVENT,
         refusals=_AT_OWNER,
+    ),
+    Operation(
+        name="events",
+        path="/v1/events/{event_id}",
+        summary="An event by its id, in whichever workflows of a correlation or a trace have it",
+        handler=events.events,
+        answer=answers.EventList,
+        query=events.EventsQuery,
+        ids=_ANY_EVENT,
+        refusals=_OF_ALL,
     ),
     Operation(
         name="calls",

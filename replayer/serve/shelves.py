@@ -6,9 +6,11 @@ of them cannot.
 
 from __future__ import annotations
 
+import asyncio
 import base64
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -24,14 +26,17 @@ from replayer.core.shelf_head import ShelfHead, decode_shelf_head, encode_shelf_
 from replayer.core.shelf_head import together as together_head
 from replayer.serve import cursors
 from replayer.serve.gathering import asked_of, of_another_form, places, together
-from replayer.serve.owner import rows_here
+from replayer.serve.owner import SCAN_STEP, rows_here
 from replayer.serve.peers import was_forwarded
 from replayer.serve.ports import TEMPLATES
 from replayer.serve.problems import bad_query, not_found
 from replayer.serve.site import Call, answer
 
-Read = Callable[[Rows], tuple[list[tuple[bytes, ShelfHead]], Position | None]]
+Part = tuple[list[tuple[bytes, ShelfHead]], Position | None]
 """What a partition has of what is asked for, and how far it was looked through; None: to the end."""
+
+Read = Callable[[Callable[[], Rows]], Awaitable[Part]]
+"""From a partition's rows, which are to be asked for again after every await."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +72,15 @@ async def page(
     query = call.query
     asked = cursors.question(call.operation.name, {**query.asked(), **call.ids})
     after = cursors.decode(query.cursor, asked) if query.cursor else None
+
+    async def read(rows: Callable[[], Rows]) -> Part:
+        heads = lookup.Heads(kind, name, after, query.limit)
+        while heads.step(rows(), SCAN_STEP):  # noqa: ASYNC110 - nothing is waited for: others get their turn
+            await asyncio.sleep(0)
+        return heads.found, heads.upto
+
     try:
-        found = await gather(call, lambda rows: lookup.list_heads(rows, kind, name, after, query.limit))
+        found = await gather(call, read)
     except InvalidPosition:
         raise bad_query("cursor", "Not a cursor of this list: start again without it.") from None
     if isinstance(found, web.Response):
@@ -87,7 +99,7 @@ async def page(
 async def gather(call: Call, read: Read) -> Gathered | web.Response:
     """What all partitions have; asked by another worker, the response with those it names."""
     here, there = places(call, TEMPLATES)
-    parts = [read(rows_here(call, TEMPLATES, partition)) for partition in here]
+    parts = [await read(partial(rows_here, call, TEMPLATES, partition)) for partition in here]
     if was_forwarded(call.request):
         return _told(parts)
     for more in await together([_of_peer(call, owner, partitions) for owner, partitions in there.items()]):
@@ -97,7 +109,7 @@ async def gather(call: Call, read: Read) -> Gathered | web.Response:
     return Gathered([(opened(key), head) for key, head in found], upto)
 
 
-def _told(parts: Sequence[tuple[list[tuple[bytes, ShelfHead]], Position | None]]) -> web.Response:
+def _told(parts: Sequence[Part]) -> web.Response:
     said = [
         {"heads": [[_text(key), _text(encode_shelf_head(head))] for key, head in found], "upto": upto}
         for found, upto in parts
@@ -105,9 +117,7 @@ def _told(parts: Sequence[tuple[list[tuple[bytes, ShelfHead]], Position | None]]
     return web.Response(body=orjson.dumps(said), content_type="application/json")
 
 
-async def _of_peer(
-    call: Call, owner: str, partitions: Sequence[int]
-) -> list[tuple[list[tuple[bytes, ShelfHead]], Position | None]]:
+async def _of_peer(call: Call, owner: str, partitions: Sequence[int]) -> list[Part]:
     answer = await asked_of(call, owner, partitions)
     try:
         return [

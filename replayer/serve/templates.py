@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -96,11 +97,12 @@ async def _heads(call: Call, *versions: str) -> dict[str, ShelfHead] | web.Respo
     """What these versions come to; a 404 where one was never used."""
     template_id = call.ids["template_id"]
 
-    def read(rows: Rows) -> tuple[list[tuple[bytes, ShelfHead]], None]:
+    async def read(rows: Callable[[], Rows]) -> shelves.Part:
         return [
             (key, head)
             for of in dict.fromkeys(versions)
-            for key, _, head in lookup.shelves(rows, TEMPLATE, template_id, of)
+            for key, _, head in lookup.shelves(rows(), TEMPLATE, template_id, of)
+            if head.uses
         ], None
 
     gathered = await shelves.gather(call, read)

@@ -29,11 +29,19 @@ class TouchedQuery(OfATime):
     tool: Annotated[Name | None, Field(description="this tool")] = None
     tool_version: Annotated[Code | None, Field(description="in this version; unset: in any")] = None
     model: Annotated[
-        str | None, Field(min_length=3, max_length=_MODEL_CHARS, pattern=r"^[^\x00]*$", description="provider/model")
+        str | None,
+        Field(
+            min_length=1,
+            max_length=_MODEL_CHARS,
+            pattern=r"^[^\x00]*$",
+            description="provider/model, or the model, whoever provides it",
+        ),
     ] = None
     model_version: Annotated[Name | None, Field(description="in this version; unset: in any")] = None
     document_id: Annotated[Name | None, Field(description="this retrieved document")] = None
-    document_version: Annotated[Code | None, Field(description="in this version; unset: in any")] = None
+    document_version: Annotated[
+        Code | None, Field(description="in this version; unset: in any; only with document_id, for there are many")
+    ] = None
     index: Annotated[Name | None, Field(description="this index documents were looked up in")] = None
     index_version: Annotated[Code | None, Field(description="in this version; unset: in any")] = None
 
@@ -43,6 +51,8 @@ class TouchedQuery(OfATime):
             raise PydanticCustomError(
                 "one", "name one of tool, model, document_id, index and index_version, with its version or without"
             )
+        if self.document_version is not None and self.document_id is None:
+            raise PydanticCustomError("one", "document_version says nothing without document_id: documents are many")
         return self
 
     @property

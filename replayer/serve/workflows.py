@@ -11,6 +11,7 @@ from replayer.core import gaps, head, links, reading
 from replayer.core.outcome import Rows
 from replayer.core.page import Page
 from replayer.serve import cursors
+from replayer.serve.events import link
 from replayer.serve.owner import SCAN_STEP, Read, elsewhere, paged, rows_here
 from replayer.serve.ports import TIMELINES
 from replayer.serve.problems import bad_query, not_found
@@ -94,7 +95,8 @@ async def chain(call: Call) -> web.Response:
     found = links.chain(_rows(call), tenant, workflow_id, call.ids["event_id"])
     if found is None:
         raise not_found("The workflow has no such event; /timeline lists those it has.")
-    return answer(call, {"items": found.items, "ends": found.ends, "missing": found.missing})
+    where = None if found.missing is None else link(found.missing, found.items[0])
+    return answer(call, {"items": found.items, "ends": found.ends, "missing": found.missing, "look_for_it": where})
 
 
 async def calls(call: Call) -> web.Response:

@@ -39,7 +39,10 @@ class Events(BaseModel):
 
 
 class ForeignTopic(BaseModel):
-    """A topic that is read besides replayer's own. Without `events` its values are events of replayer's already."""
+    """A topic that is read besides replayer's own. Without `events` its values are events of replayer's already.
+
+    `partitions`: as many as it has, or had when it was declared; those it is given later are taken up.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

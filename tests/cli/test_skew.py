@@ -49,8 +49,35 @@ def test_the_fullest_partitions_and_the_hottest_keys(
     shown = replayer("topics", "skew", topic, "--keys", "1", "--records", "3", **cluster).stdout
     assert "80%" in shown, "of the offsets, of which the fullest partition has 20 of 25"
     assert "2.40" in shown
-    assert "of the latest 2 records" in shown, "one of each partition that has any"
+    assert "of the latest 4 records" in shown, "3 of 20, 1 of 5, none of none"
+    assert [key["share_of_topic"] for key in told["keys"]] == [17 / 25, 5 / 25, 3 / 25]
     assert "\x1b" not in shown
+
+
+def test_a_key_that_fills_its_partition_has_the_share_it_has_of_the_topic(
+    broker: str, replayer: Command, cluster: dict[str, str], unique: Callable[[str], str]
+) -> None:
+    """However few of them are read."""
+    topic = unique("full")
+    asyncio.run(uneven(broker, topic))
+    told = json.loads(replayer("topics", "skew", topic, "--records", "20", "--json", **cluster).stdout)
+    assert (told["keys"][0]["key"], told["keys"][0]["share_of_topic"]) == ("all", pytest.approx(0.9, abs=0.05))
+
+
+async def uneven(broker: str, topic: str) -> None:
+    """90 records with one key in one partition, 10 with keys of their own in another."""
+    async with LogAdmin([broker]) as admin:
+        await admin.create([Topic(topic, "anything", "bytes", Classification.INTERNAL, 3)])
+    producer = AIOKafkaProducer(bootstrap_servers=broker)
+    await producer.start()
+    try:
+        for _ in range(90):
+            await producer.send(topic, b"v", b"all", partition=0)
+        for number in range(10):
+            await producer.send(topic, b"v", b"%d" % number, partition=1)
+        await producer.flush()
+    finally:
+        await producer.stop()
 
 
 def test_a_topic_that_is_not_there_is_exit_code_3(replayer: Command, cluster: dict[str, str]) -> None:

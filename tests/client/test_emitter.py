@@ -66,6 +66,47 @@ def test_after_close_nothing_is_taken():
     assert events.dropped == {"undelivered": 1}
 
 
+def test_what_was_emitted_before_it_was_started_is_counted_when_it_is_closed():
+    events = emitter(nobody())
+    events.emit(SAID, workflow_id="w")
+    assert events.close(0.1) == 1
+    assert (events.waiting, events.dropped) == (0, {"undelivered": 1})
+
+
+def test_closed_at_once_it_ends_in_time():
+    for _ in range(20):
+        events = emitter(nobody())
+        events.emit(SAID, workflow_id="w")
+        events.start()
+        began = time.monotonic()
+        assert events.close(0.2) == 1
+        assert time.monotonic() - began < 2.0
+        assert not events._thread.is_alive()
+
+
+def test_whoever_emits_while_it_is_closed_every_event_is_counted():
+    told: list[Dropped] = []
+    events = emitter(nobody(), on_drop=told.append)
+    events.start()
+    ids: list[str] = []
+    stop = threading.Event()
+
+    def emit() -> None:
+        while not stop.is_set():
+            ids.append(events.emit(SAID, workflow_id="w"))
+
+    threads = [threading.Thread(target=emit) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.2)
+    events.close(0.2)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert sorted(one.event_id for one in told) == sorted(ids)
+    assert (sum(events.dropped.values()), events.waiting) == (len(ids), 0)
+
+
 def test_what_is_too_large_is_dropped_and_not_repeated(caplog):
     told: list[Dropped] = []
     with emitter(nobody(), max_record_bytes=2000, on_drop=told.append) as events:
@@ -83,6 +124,11 @@ def test_what_is_too_large_is_dropped_and_not_repeated(caplog):
 def test_a_bug_of_the_caller_is_told_where_it_is(wrong, kind):
     with pytest.raises(kind):
         emitter(nobody()).emit(SAID, **wrong)
+
+
+def test_a_field_that_nobody_knows_is_no_field():
+    with pytest.raises(TypeError, match="decison_id"):
+        emitter(nobody()).emit(SAID, workflow_id="w", decison_id="d")
 
 
 def test_ids_are_made_in_the_order_of_time():
@@ -148,6 +194,29 @@ def test_a_broker_that_is_away_for_a_while_costs_no_event(own):
         assert events.close(60) == 0
     records = asyncio.run(read(own.bootstrap, WORKFLOW_EVENTS.name))
     assert [decode(record.value).event_id for record in records] == ids
+
+
+def test_a_broker_that_does_not_come_back_leaves_each_event_counted():
+    """More than the producer has room for: it waits for it, and is cut off in time."""
+    with EmbeddedBroker() as broker:
+        asyncio.run(_create(broker.bootstrap))
+        told: list[Dropped] = []
+        with emitter([broker.bootstrap], on_drop=told.append) as events:
+            first = events.emit(SAID, workflow_id="w")
+            deadline = time.monotonic() + 30
+            while events.delivered == 0 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            broker.kill()
+            large = RequestReceived(text="x" * 10_000)
+            ids = [events.emit(large, workflow_id="w") for _ in range(300)]
+            time.sleep(0.5)
+            began = time.monotonic()
+            assert events.close(1.0) == 300
+            assert time.monotonic() - began < 6.0
+        assert (events.delivered, events.waiting) == (1, 0)
+        assert sorted(one.event_id for one in told) == sorted(ids)
+        assert {one.reason for one in told} == {"undelivered"}
+        assert first not in ids
 
 
 def test_many_threads_may_emit(own):

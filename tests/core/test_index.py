@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from replayer.core import lookup
 from replayer.core.decisions import decode_decision
-from replayer.core.errors import UnknownRowFormat
+from replayer.core.errors import TooBroad, UnknownRowFormat
 from replayer.core.glimpse import glimpse
 from replayer.core.index import IndexFold
 from replayer.core.indexing import indexed
@@ -139,7 +139,7 @@ def test_the_index_says_what_a_scan_of_the_timelines_says(
 
 
 def pages(
-    rows: MemoryRows, kind: bytes, name: str, version: str | None, outcome: str | None = None, limit: int = 1000
+    rows: MemoryRows, kind: bytes, name: str | None, version: str | None, outcome: str | None = None, limit: int = 1000
 ) -> list[dict[str, Any]]:
     def ask(after: Position | None) -> Page:
         return lookup.list_decisions(rows, kind, name, version, outcome, Stretch(), after, limit)
@@ -266,7 +266,102 @@ def test_a_template_whose_id_and_version_have_at_signs_finds_its_standings() -> 
     _, usage = told([("model-invocations", encoded(event)), ("policy-events", encoded(judged))][:1])
     _, more = told([("model-invocations", encoded(event)), ("tool-events", encoded(judged))])
     assert thing(built(usage), TEMPLATE, "a@b", "c@d").decisions == 1
-    assert thing(built(more), TEMPLATE, "a@b", "c@d").outcomes == {"allow": 1}
+    rows = built(more)
+    assert thing(rows, TEMPLATE, "a@b", "c@d").outcomes == {"allow": 1}
+    assert {opened(key).version for key, _ in listed(rows, None, 10, 10)} == {"c@d"}, "other readings are no templates"
+
+
+def listed(rows: MemoryRows, name: str | None, limit: int, most: int) -> list[tuple[bytes, ShelfHead]]:
+    """All heads of templates, page by page, so many looked at in a step."""
+    found: list[tuple[bytes, ShelfHead]] = []
+    after: Position | None = None
+    while True:
+        heads = lookup.Heads(TEMPLATE, name, after, limit)
+        while heads.step(rows, most):
+            pass
+        groups = {opened(key).name if name is None else opened(key).version for key, _ in heads.found}
+        assert len(groups) <= limit
+        found += heads.found
+        if heads.upto is None:
+            return found
+        after = heads.upto
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["a", "a@b", "b"]), st.sampled_from(["1", "b@1", "2"]), st.sampled_from("wvu")),
+        min_size=1, max_size=12,
+    ),
+    st.integers(1, 3), st.integers(1, 4),
+)  # fmt: skip
+def test_lists_are_the_same_in_pages_and_steps_of_any_size(
+    uses: list[tuple[str, str, str]], limit: int, most: int
+) -> None:
+    events = [
+        ({**invoked(second, prompt_template={"template_id": name, "version": version}), "workflow_id": workflow})
+        for second, (name, version, workflow) in enumerate(uses)
+    ]
+    rows = built(told([("model-invocations", encoded(event)) for event in events])[1])
+    whole = listed(rows, None, 1000, 10**6)
+    assert {(one.name, one.version) for one in (opened(key) for key, _ in whole)} == {use[:2] for use in uses}, (
+        "and nothing that nobody used"
+    )
+    assert listed(rows, None, limit, most) == whole
+    for name in {use[0] for use in uses}:
+        assert listed(rows, name, limit, most) == [one for one in whole if opened(one[0]).name == name]
+
+
+def test_what_would_have_to_look_at_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = [invoked(second, model=f"m{second}", model_version="v") for second in range(5)]
+    rows = built(told([("model-invocations", encoded(event)) for event in events])[1])
+    assert len(pages(rows, MODEL, None, "v")) == 5
+    for name, most in (("MAX_LOOKED", 4), ("MAX_SHELVES", 4)):
+        with monkeypatch.context() as few:
+            few.setattr(lookup, name, most)
+            with pytest.raises(TooBroad, match="name one"):
+                pages(rows, MODEL, None, "v")
+
+
+def test_a_model_is_found_with_its_provider_and_without() -> None:
+    events = [
+        {**invoked(second, provider=provider, model=model), "decision_id": f"d{second}"}
+        for second, (provider, model) in enumerate([("a", "m"), ("b", "m"), ("b", "a/m"), ("c", "mm")])
+    ]
+    rows = built(told([("model-invocations", encoded(event)) for event in events])[1])
+    for asked, found in (("m", ["d0", "d1"]), ("a/m", ["d0", "d2"]), ("b/m", ["d1"]), ("b/a/m", ["d2"]), ("c", [])):
+        assert [item["decision_id"] for item in pages(rows, MODEL, asked, None)] == found, asked
+
+
+def test_rules_of_many_shelves_are_the_smallest_of_them_with_all_that_is_known() -> None:
+    events = [
+        {
+            **document("policy.evaluated", event_id=f"e{number}-{workflow}", occurred_at=at(number)),
+            "workflow_id": workflow,
+            "data": {"policy_id": "pii", "outcome": "allow", "rule_id": f"r{number:03}"},
+        }
+        for workflow in "wvuts"
+        for number in range(100)
+    ]
+    head = thing(built(told([("tool-events", encoded(event)) for event in events])[1]), POLICY, "pii")
+    assert head.overflow == ("rules",)
+    assert head.rules == {f"r{number:03}": {"allow": 5} for number in range(64)}
+
+
+def test_a_template_without_a_version_is_a_dead_letter_that_says_so_and_stops_nothing() -> None:
+    """Two versions under no name could not be told apart: the producer has to say which."""
+    bad = invoked(0, prompt_template={"template_id": "t"})
+    folded = timelines_of.fold(
+        MemoryRows(),
+        arriving([("model-invocations", encoded(event)) for event in (bad, invoked(1))]),
+        0,
+        0,
+    )
+    (letter,) = folded.sends
+    headers = dict(letter.headers)
+    assert letter.value == encoded(bad)
+    assert headers[deadletter.REASON] == deadletter.INVALID.encode()
+    assert b"data.prompt_template.version" in headers[deadletter.DETAIL]
+    assert folded.counts == {"dead_letter": 1, "folded": 1}
 
 
 def test_what_a_rule_says_is_counted_by_outcome() -> None:

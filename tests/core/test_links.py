@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from replayer.core import links, reading
 from replayer.core.links import calls, chain
+from replayer.core.page import Page
+from replayer.core.reading import WorkflowFilter
 from tests.core.timelines import at, document, materialised, one_topic
 from tests.drawn import MemoryRows
 
@@ -70,6 +72,34 @@ def test_of_several_variants_the_earliest_is_the_parent() -> None:
     found = chain(rows, "acme", "w", "b")
     assert found is not None
     assert [(item["event_id"], item["source"]) for item in found.items] == [("a", "early"), ("b", "s")]
+
+
+def test_a_parent_in_another_workflow_is_found_by_their_thread() -> None:
+    thread = {"correlation_id": "k", "trace_id": "1" * 32}
+    rows = made(
+        said("a", 5, workflow_id="v", source="late", **thread),
+        said("a", 1, workflow_id="v", source="early", **thread),
+        said("a", 2, workflow_id="u", correlation_id="other"),
+        said("b", 3, "a", **thread),
+        *(said(f"x{n}", n, workflow_id=f"t{n}", **thread) for n in range(5)),
+    )
+    found = chain(rows, "acme", "w", "b")
+    assert found is not None
+    assert (ids(found.items), found.ends, found.missing) == (["b"], "missing", "a")
+
+    def ask(wanted: WorkflowFilter, after: Any = None, budget: int = 100) -> Page:
+        return links.located(rows, "a", wanted, after, 10, budget)
+
+    for wanted in (WorkflowFilter(correlation_id="k"), WorkflowFilter(trace_id="1" * 32), WorkflowFilter(**thread)):
+        (item,) = ask(wanted).items
+        assert (item["workflow_id"], item["source"], item["event_id"]) == ("v", "early", "a")
+    assert ask(WorkflowFilter(correlation_id="k", tenant_id="umbrella")).items == []
+    assert ask(WorkflowFilter(correlation_id="nobody")).items == []
+    page, walked = ask(WorkflowFilter(correlation_id="k"), None, 1), []
+    while page.next is not None:
+        walked += page.items
+        page = ask(WorkflowFilter(correlation_id="k"), page.next, 1)
+    assert [one["workflow_id"] for one in (*walked, *page.items)] == ["v"]
 
 
 def test_orphans_are_listed_and_only_they() -> None:

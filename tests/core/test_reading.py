@@ -281,6 +281,42 @@ def test_a_trace_finds_its_workflows(
             assert found == [head for head in heads if name in head[kept]]
 
 
+@pytest.mark.parametrize("batches", [(1000,), (7,), (1,)])
+def test_a_workflow_is_found_by_each_of_its_traces_however_many_they_are(batches: tuple[int, ...]) -> None:
+    """More than its head has room for, in whatever order; and in a table that is rebuilt."""
+    numbers = [n * 7919 % 200 for n in range(200)]
+    events = [
+        document("policy.evaluated", event_id=f"e{n}", trace_id=f"{n:032x}", correlation_id=f"k{n // 2}")
+        for n in (*numbers, *numbers[:50])
+    ]
+    events += [document("policy.evaluated", event_id="o", workflow_id="v", trace_id=f"{3:032x}", correlation_id="k9")]
+    records = arrived([(TOPICS[0], json.dumps(event).encode()) for event in events])
+    rows, changelog, done, turn = MemoryRows(), [], 0, 0
+    while done < len(records):
+        folded = fold(rows, records[done : done + batches[turn % len(batches)]])
+        rows.write(folded.stored)
+        changelog += folded.rows
+        done, turn = done + batches[turn % len(batches)], turn + 1
+    rebuilt = MemoryRows()
+    rebuilt.write(recovered(changelog))
+    for table in (rows, rebuilt):
+        for n in range(200):
+            for wanted in (
+                WorkflowFilter(trace_id=f"{n:032x}"),
+                WorkflowFilter(correlation_id=f"k{n // 2}"),
+                WorkflowFilter(trace_id=f"{n:032x}", correlation_id=f"k{199 // 2 - n // 2}"),
+            ):
+                found = {item["workflow_id"] for item in list_workflows(table, wanted, None, 10).items}
+                others = {"v"} if n == 3 and wanted.correlation_id is None else set()
+                others |= {"v"} if wanted.trace_id is None and wanted.correlation_id == "k9" else set()
+                assert found == {"w"} | others, wanted
+        assert list_workflows(table, WorkflowFilter(trace_id=f"{201:032x}"), None, 10).items == []
+        both = WorkflowFilter(trace_id=f"{3:032x}", correlation_id="k9")
+        assert {item["workflow_id"] for item in list_workflows(table, both, None, 10).items} == {"v", "w"}
+        both = WorkflowFilter(trace_id=f"{3:032x}", correlation_id="k8")
+        assert {item["workflow_id"] for item in list_workflows(table, both, None, 10).items} == {"w"}
+
+
 def test_a_trace_is_found_without_a_look_at_other_workflows() -> None:
     others = [document("policy.evaluated", event_id=f"e{n}", workflow_id=f"a{n}") for n in range(30)]
     rows = made(*others, document("policy.evaluated", workflow_id="w", trace_id="1" * 32))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from replayer.core import reading
 from replayer.core.deadletters import dead_letter
+from replayer.core.indexing import indexed
 from replayer.core.origin import Origin, Originated, origin_of
 from replayer.core.outcome import Send, whole
 from replayer.core.relay import RelayFold
@@ -20,8 +22,9 @@ from replayer.core.timeline import TimelineFold
 from tests.core.timelines import document, documents, encoded
 from tests.drawn import Log, MemoryRows
 from topics import deadletter
-from topics.catalogue import DEAD_LETTERS, REKEYED_EVENTS
+from topics.catalogue import DEAD_LETTERS, REKEYED_EVENTS, TEMPLATE_USAGE
 from topics.mapping import Rules
+from topics.usage import Usage
 
 LIMIT = 1 << 20
 NOTHING, NO_TEXT = "every event says it, and the rule found nothing", "Input should be a valid string"
@@ -104,7 +107,7 @@ def test_the_first_rules_that_concern_a_record_make_its_event() -> None:
     ("value", "told"),
     [
         ({"kind": "bill"}, ("unmapped", "NothingMatched", "when: no rules concern this record")),
-        ({"kind": "call", "tool": "t"}, ("unmapped", "NothingMatched", f"workflow_id: {NOTHING}")),
+        ({"kind": "call", "tool": "t"}, ("unmapped", "NothingMatched", f"events[0].workflow_id: {NOTHING}")),
         ({"kind": "call", "run": "w"}, ("invalid", "ValidationError", "data.tool_name: Field required")),
         ({"kind": "call", "run": 7, "tool": "t"}, ("invalid", "ValidationError", f"workflow_id: {NO_TEXT}")),
         (b"{", ("undecodable", "MalformedJson", "not JSON (RFC 8259) at character 1")),
@@ -199,3 +202,20 @@ def test_beside_each_event_stands_where_its_record_was_first(told: list[tuple[di
             assert (at["topic"], at["partition"]) == ("calls", 3)
             assert told[at["offset"] // 10][1] is True
     assert sum(key[:1] == ORIGIN for key in rows) == sum(i["position"]["topic"] == "calls" for i in page.items)
+
+
+def test_the_index_is_told_where_a_record_that_was_keyed_anew_was_first() -> None:
+    plain = TimelineFold(partition_of=lambda _: 0, max_record_bytes=LIMIT)
+    (send,) = sends(AS_THEY_ARE, record(document("policy.evaluated", event_id="theirs"), 70))
+    records = [
+        Log(send.topic, 1, send.value, key=send.key, headers=send.headers),
+        Log("policy-events", 2, orjson.dumps(document("policy.evaluated", event_id="ours"))),
+    ]
+    folded = whole(Originated(lambda *step: indexed(plain.folding(*step))).folding(MemoryRows(), records, 0, 7))
+    usages = [
+        msgspec.msgpack.decode((one.value or b"")[1:], type=Usage)
+        for one in folded.sends
+        if one.topic == TEMPLATE_USAGE.name
+    ]
+    told = {use.event_id: (use.topic, use.partition, use.offset) for usage in usages for use in usage.uses}
+    assert told == {"theirs": ("calls", 3, 70), "ours": ("policy-events", 0, 2)}

@@ -196,8 +196,8 @@ def running(*roles: Role) -> Iterator[None]:
                 role.kill()
 
 
-def command(environment: dict[str, str], *arguments: str) -> Any:
-    """Run `replayer ...` to its end; answers with what it printed as JSON, where it did."""
+def command(environment: dict[str, str], *arguments: str, code: int = 0) -> Any:
+    """Run `replayer ...` to its end, with this exit code; answers with what it printed as JSON, where it did."""
     done = subprocess.run(
         [sys.executable, "-m", "replayer.cli", *arguments],
         env=environment,
@@ -206,5 +206,5 @@ def command(environment: dict[str, str], *arguments: str) -> Any:
         timeout=240,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     return json.loads(done.stdout) if done.stdout.startswith("{") else done.stdout

@@ -100,6 +100,46 @@ def test_what_is_keyed_otherwise_stands_in_timelines_once(
             assert item["event_id"] == "{topic}/{partition}/{offset}".format_map(item["position"])
 
 
+def test_partitions_that_a_foreign_topic_is_given_are_read_when_the_worker_starts_again(
+    broker: str, unique: Callable[[str], str], tmp_path: Path
+) -> None:
+    tag = unique("grown")
+    settings = environment(
+        broker, tag, tmp_path / "data", INSTANCE_ID="one", RATE_LIMIT_PER_S="1000",
+        FOREIGN_TOPICS=json.dumps([{"topic": tag, "partitions": 2}]),
+    )  # fmt: skip
+    asyncio.run(make(broker, foreign_topic(tag, 2)))
+    command(settings, "topics", "create")
+    worker = Role("worker", settings, tmp_path / "log")
+
+    def counted() -> int:
+        status, body = worker.get(f"/v1/workflows/{tag}?tenant=acme")
+        return int(body["events"]) if status == 200 else 0
+
+    with running(worker):
+        asyncio.run(publish(broker, [(tag, b"k", policy(tag, f"e{number}"), number % 2) for number in range(10)]))
+        until(lambda: counted() == 10, "what was there before", worker.tail)
+        asyncio.run(grow(broker, tag, 4))
+        asyncio.run(publish(broker, [(tag, b"k", policy(tag, f"e{number}"), number % 4) for number in range(10, 30)]))
+        assert worker.stop() == 0
+        assert "a worker gives it as many when it starts" in refused(settings)
+        worker.start()
+        until(lambda: counted() == 30, "what is in the partitions it was given", worker.tail)
+        assert "a foreign topic was given partitions" in worker.since_start()
+        command(settings, "topics", "check")
+        assert worker.stop() == 0
+
+
+async def grow(broker: str, topic: str, partitions: int) -> None:
+    async with LogAdmin([broker]) as admin:
+        await admin.grow(topic, partitions)
+
+
+def refused(settings: dict[str, str]) -> str:
+    found = command(settings, "topics", "check", "--json", code=1)
+    return " ".join(found["problems"])
+
+
 def timeline(worker: Role, workflow: str) -> list[dict[str, Any]]:
     status, body = worker.answer(f"/v1/workflows/{workflow}/timeline?tenant=acme&limit=100")
     assert status == 200

@@ -22,8 +22,9 @@ from replayer.serve.routes import OPERATIONS
 from tests.core.timelines import at
 from tests.drawn import full
 from tests.e2e.roles import Role, command, environment, running, until
+from tests.e2e.test_foreign import foreign_topic, make
 from tests.e2e.test_worker import Sent, dead_letters, publish
-from topics.catalogue import DEFAULT_PARTITIONS, TEMPLATE_USAGE
+from topics.catalogue import REPLAY_PROGRESS, REPLAY_RESULTS, TEMPLATE_USAGE
 from topics.codec import decode
 from topics.events import MODELS, topic_of
 from topics.projection import project
@@ -88,8 +89,9 @@ def pages(worker: Role, path: str, **query: str) -> Iterator[dict[str, Any]]:
 
 async def values(broker: str, topic: str) -> list[bytes]:
     """Keys and values of all records of a topic."""
-    tps = [TopicPartition(topic, number) for number in range(DEFAULT_PARTITIONS)]
     async with LogAdmin([broker]) as admin:
+        (count,) = (await admin.partitions([topic])).values()
+        tps = [TopicPartition(topic, number) for number in range(count)]
         begins, ends = await admin.begin_offsets(tps), await admin.end_offsets(tps)
     async with LogReader([broker]) as reader:
         return [
@@ -109,7 +111,7 @@ def test_two_workers_index_what_was_used_through_a_kill_and_tell_nothing_else(
     workers = [
         Role("worker", environment(
             broker, tag, tmp_path / f"data-{number}", SESSION_TIMEOUT_S="3", HEARTBEAT_INTERVAL_S="0.5",
-            INSTANCE_ID=f"i{number}", RATE_LIMIT_PER_S="1000",
+            INSTANCE_ID=f"i{number}", RATE_LIMIT_PER_S="1000", FOREIGN_TOPICS=foreign(tag),
         ), tmp_path / f"log-{number}")
         for number in range(2)
     ]  # fmt: skip
@@ -121,7 +123,12 @@ def test_two_workers_index_what_was_used_through_a_kill_and_tell_nothing_else(
     def counted() -> list[Any]:
         return [body["uses"] if status == 200 else 0 for status, body in (one.get(version) for one in workers)]
 
+    investigator = Role(
+        "investigator", environment(broker, tag, tmp_path / "apart", FOREIGN_TOPICS=foreign(tag)), tmp_path / "log"
+    )
+    asyncio.run(make(broker, foreign_topic(f"{tag}-calls", 3)))
     command(workers[0].environment, "topics", "create")
+    asyncio.run(publish(broker, others(tag)))
     with running(*workers):
         asyncio.run(publish(broker, sent(events[:half])))
         workers[1].kill()
@@ -149,6 +156,14 @@ def test_two_workers_index_what_was_used_through_a_kill_and_tell_nothing_else(
 
         letters = asyncio.run(dead_letters(broker))
         assert [len(letters[one]) for one in bad] == [1]
+        theirs = list(pages(workers[0], "/v1/decisions", tool=f"{tag}-theirs"))
+        assert [one["workflow_id"] for one in theirs] == [f"{tag}-w0"]
+        with running(investigator):
+            replayed = command(
+                workers[0].environment, "replay", "start", "--workflow", f"{tag}-w0", "--tenant", "acme", "--id", tag,
+                "--name", "INC-9", "--purpose", "a test", "--wait", "--url", workers[0].url, "--json",
+            )  # fmt: skip
+            assert (replayed["state"], replayed["matched"]) == ("COMPLETED", len(events) // WORKFLOWS + 3)
         for worker in workers:
             for path in every_path(tag):
                 status, body = fetched(worker.url + path)
@@ -157,12 +172,32 @@ def test_two_workers_index_what_was_used_through_a_kill_and_tell_nothing_else(
         assert [one.stop() for one in workers] == [0, 0]
     for headers in (headers for found in letters.values() for _, headers in found):
         assert CANARY.encode() not in b"".join(headers.values())
-    for topic in (TEMPLATE_USAGE.name, f"{tag}-timelines-changelog", f"{tag}-templates-changelog"):
+    for topic in (
+        TEMPLATE_USAGE.name, REPLAY_RESULTS.name, REPLAY_PROGRESS.name, f"{tag}-timelines-changelog",
+        f"{tag}-templates-changelog", f"{tag}-replays-changelog", f"{tag}-relay-{tag}-calls-changelog",
+    ):  # fmt: skip
         kept = asyncio.run(values(broker, topic))
         assert kept, topic
         assert not any(CANARY.encode() in one for one in kept), topic
-    for worker in workers:
-        assert CANARY not in worker.log.read_text()
+    for role in (*workers, investigator):
+        assert CANARY not in role.log.read_text()
+
+
+def foreign(tag: str) -> str:
+    """JSON of others, of which some must not be shown, some is not even mapped."""
+    fields = {
+        "event_type": "'tool.call_completed'", "event_id": "position()", "workflow_id": "run",
+        "occurred_at": "timestamp()", "tenant_id": "'acme'", "source": "'theirs'", "agent_id": "'theirs'",
+        "data.call_id": "key()", "data.tool_name": f"'{tag}-theirs'", "data.result": "answer",
+    }  # fmt: skip
+    return orjson.dumps([{"topic": f"{tag}-calls", "partitions": 3, "events": [{"fields": fields}]}]).decode()
+
+
+def others(tag: str) -> list[Sent]:
+    """Three events, and two records of which no event comes."""
+    call = {"run": f"{tag}-w0", "answer": CANARY, "prompt": CANARY}
+    values = [call, call, call, {"prompt": CANARY}, {**call, "run": [CANARY]}]
+    return [(f"{tag}-calls", b"c%d" % n, orjson.dumps(value), n % 3) for n, value in enumerate(values)]
 
 
 def every_path(tag: str) -> list[str]:
@@ -173,7 +208,7 @@ def every_path(tag: str) -> list[str]:
     }  # fmt: skip
     queries = {"compare_templates": [{"a": tag, "b": tag}], "touched_decisions": [
         {"tool": tag}, {"model": f"{tag}/{tag}"}, {"document_id": tag}, {"index": tag},
-    ]}  # fmt: skip
+    ], "events": [{"correlation_id": tag}]}  # fmt: skip
     found = []
     for operation in OPERATIONS:
         path = operation.path.format(**{name: quote(value, safe="") for name, value in names.items()})

@@ -18,16 +18,21 @@ FED = [TP("rekeyed", 0), TP("rekeyed", 1), TP("other", 0)]
 OFFSETS = st.dictionaries(st.sampled_from(FED), st.integers(0, 50))
 
 
-@given(OFFSETS, st.dictionaries(st.sampled_from(FED), st.none() | st.integers(0, 50)), st.integers(0, 60))
-def test_what_waits_is_what_is_sent_and_not_folded(ends, committed, most):
+@given(OFFSETS, OFFSETS, st.dictionaries(st.sampled_from(FED), st.none() | st.integers(0, 50)), st.integers(0, 60))
+def test_what_waits_is_what_is_sent_and_not_folded(begins, lengths, committed, most):
+    ends = {tp: begins.get(tp, 0) + length for tp, length in lengths.items()}
     ahead = Ahead(most)
-    ahead.look(ends, committed)
-    waiting = sum(max(0, ends[tp] - (committed[tp] or 0)) for tp in FED[:2] if tp in ends and tp in committed)
+    ahead.look(begins, ends, committed)
+    waiting = 0
+    for tp in FED[:2]:
+        if tp in begins and tp in ends and tp in committed:
+            waiting += sum(1 for offset in range(begins[tp], ends[tp]) if offset >= (committed[tp] or 0))
+    assert ahead.waiting.get("rekeyed", 0) == waiting
     assert ahead.too_far(["rekeyed"]) is (waiting > most)
     assert not ahead.too_far([])
     assert not ahead.too_far(["nobody"])
     before = ahead.too_far(["rekeyed"])
-    ahead.look({}, {})
+    ahead.look({}, {}, {})
     assert ahead.too_far(["rekeyed"]) is before, "what is not known now is as it was"
 
 
@@ -38,12 +43,12 @@ async def test_a_lane_that_feeds_a_full_topic_waits_and_goes_on(tmp_path, monkey
     lane = await stage.open()
     lane._spec = spec
     stage.engine.ahead = Ahead(10)
-    stage.engine.ahead.look({FED[0]: 11}, {FED[0]: None})
+    stage.engine.ahead.look({FED[0]: 0}, {FED[0]: 11}, {FED[0]: None})
     for batch in stage.cluster.fetch(A):
         lane.deliver(batch)
     await asyncio.sleep(0.3)
     assert stage.cluster.steps == []
-    stage.engine.ahead.look({FED[0]: 11}, {FED[0]: 1})
+    stage.engine.ahead.look({FED[0]: 0}, {FED[0]: 11}, {FED[0]: 1})
     await until(stage.done)
     await lane.close(1.0)
     stage.assert_exact()
@@ -54,7 +59,7 @@ async def test_a_lane_that_waits_closes_at_once(tmp_path, monkeypatch):
     spec = stage.engine.specs[TABLE] = dataclasses.replace(stage.engine.specs[TABLE], feeds=("rekeyed",))
     lane = await stage.open()
     lane._spec = spec
-    stage.engine.ahead.look({FED[0]: 10**9}, {FED[0]: 0})
+    stage.engine.ahead.look({FED[0]: 0}, {FED[0]: 10**9}, {FED[0]: 0})
     for batch in stage.cluster.fetch(A):
         lane.deliver(batch)
     await asyncio.sleep(0.05)
@@ -71,6 +76,10 @@ async def test_where_the_group_stands_is_asked_for_all_partitions(tmp_path, monk
     engine.ahead = Ahead(10)
     asked = []
 
+    async def begins(tps):
+        asked.append(sorted(tps))
+        return {tp: 0 for tp in tps}
+
     async def ends(tps):
         asked.append(sorted(tps))
         return {tp: 9 for tp in tps}
@@ -78,9 +87,18 @@ async def test_where_the_group_stands_is_asked_for_all_partitions(tmp_path, monk
     async def committed(tps):
         return {TP("rekeyed", 0): 3, TP("rekeyed", 1): None, TP("rekeyed", 2): 9}
 
+    monkeypatch.setattr(stage.cluster, "begins", begins, raising=False)
     monkeypatch.setattr(stage.cluster, "ends", ends)
     monkeypatch.setattr(stage.cluster, "committed", committed)
     monkeypatch.setattr(stage.cluster, "partition_count", lambda topic: 3, raising=False)
     await engine.measure_ahead()
-    assert asked == [[TP("rekeyed", number) for number in range(3)]]
+    assert asked == [[TP("rekeyed", number) for number in range(3)]] * 2
+    assert engine.ahead.waiting == {"rekeyed": 6 + 9 + 0}
     assert engine.ahead.too_far(["rekeyed"])
+
+
+def test_what_has_expired_waits_for_nobody():
+    """A group away for longer than its offsets and the records are kept has nothing to fold, and nothing to commit."""
+    ahead = Ahead(10)
+    ahead.look({FED[0]: 10**7, FED[1]: 10**7}, {FED[0]: 10**7, FED[1]: 10**7 + 3}, {FED[0]: None, FED[1]: 5})
+    assert ahead.waiting == {"rekeyed": 3}

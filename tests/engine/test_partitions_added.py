@@ -13,12 +13,12 @@ from tests.engine.workers import PARTITIONS, Field, admin
 MORE = PARTITIONS + 2
 
 
-def test_partitions_added_to_a_foreign_topic_are_a_matter_of_the_setting():
+def test_partitions_added_to_a_foreign_topic_are_taken_up_at_the_next_start():
     spec = TableSpec("relay-calls", ("calls",), 3, lambda *_: nothing(), lambda *_: None, feeds=("rekeyed-events",))
     assert added([spec], lambda name: f"{name}-changelog", {"calls": 3}.get) is None
     said = added([spec], lambda name: f"{name}-changelog", {"calls": 5}.get)
     assert said is not None
-    assert "Topic calls has 5 partitions, and REPLAYER_FOREIGN_TOPICS says 3: say 5" in said
+    assert "Topic calls has 5 partitions now, and 3 are read: the worker ends to be started again" in said
 
 
 def nothing():

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from replayer.core import lookup
 from replayer.core.lookup import shelves
 from replayer.core.shelf import TEMPLATE
 from tests.serve.serve_cluster import Cluster, Worker, no_iterator_alive
@@ -218,6 +219,10 @@ async def test_what_a_tool_a_model_a_document_and_an_index_touched(cluster: Clus
         "tool=crm": ["w-1", "w-2"],
         "tool=crm&tool_version=2": ["w-1"],
         "model=acme/m": ["w-4"],
+        "model=m": ["w-4"],
+        "model=acme": [],
+        "model_version=x": ["w-4"],
+        "tool_version=2": ["w-1"],
         "model=acme/m&model_version=x": ["w-4"],
         "model=acme/m&model_version=y": [],
         "document_id=doc": ["w-3"],
@@ -239,6 +244,34 @@ async def test_one_thing_is_asked_for_at_a_time(cluster: Cluster, query: str) ->
     reply = await worker.get(f"/v1/decisions?{query}")
     assert (reply.status, reply.field) == (400, "query")
     assert "tool, model, document_id" in reply.json["detail"]
+
+
+async def test_what_would_look_at_too_much_is_refused_by_any_worker(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers = await cluster.start(2)
+    Log(cluster.world).events(happened(invoked(model_version="x"), f"w-{n}", n) for n in range(20))
+    monkeypatch.setattr(lookup, "MAX_LOOKED", 2)
+    for worker in workers:
+        reply = await worker.get("/v1/decisions?model_version=x")
+        assert (reply.status, reply.field) == (400, "query")
+        assert "name one" in reply.json["detail"]
+        reply = await worker.get("/v1/decisions?document_version=1")
+        assert (reply.status, reply.field) == (400, "query")
+        assert "document_id" in reply.json["detail"]
+
+
+async def test_a_template_that_was_only_spoken_of_is_no_template(cluster: Cluster) -> None:
+    (worker,) = await cluster.start()
+    Log(cluster.world).events(
+        [
+            happened(invoked(template_id="a@b"), "w", 0, decision_id="d"),
+            happened(FeedbackReceived(score=0.5), "w", 1, decision_id="d"),
+        ]
+    )
+    assert [item["template_id"] for item in (await worker.get("/v1/templates")).json["items"]] == ["a@b"]
+    for path in ("/v1/templates/a", "/v1/templates/a/versions/b@1", "/v1/templates/a/compare?a=b@1&b=b@1"):
+        assert (await worker.get(path)).status == 404, path
 
 
 @pytest.mark.parametrize("path", ["/v1/templates", "/v1/templates/t", "/v1/templates/t/versions/1/decisions"])

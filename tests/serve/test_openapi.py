@@ -45,7 +45,7 @@ async def test_every_route_is_described_and_nothing_else_is(cluster: Cluster) ->
         for method in methods
     }
     assert routed == described | {("HEAD", path) for method, path in described if method == "GET"}
-    assert len(described) == 20
+    assert len(described) == 21
 
 
 @pytest.mark.parametrize("tokens", [False, True])
@@ -159,6 +159,7 @@ async def test_real_answers_are_what_it_promises(cluster: Cluster) -> None:
         paths += [f"{base}/decisions/{decision_id}{tenant}" for decision_id in ids if decision_id]
         (first, *_) = (await workers[0].get(f"{base}/timeline{tenant}")).json["items"]
         paths += [f"{base}/calls{tenant}", f"{base}/events/{first['event_id']}/chain{tenant}"]
+        paths += [f"/v1/events/{first['event_id']}?trace_id={item['trace_ids'][0]}"]
     paths += await index_paths(workers[0])
     seen = set()
     for path in paths:

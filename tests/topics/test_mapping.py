@@ -165,6 +165,43 @@ def test_whatever_the_record_it_is_mapped_or_refused(value: Any, key: bytes | No
         read(found)
 
 
+EXPRESSIONS = [
+    "contains(a, b)", "contains('text', b)", "sort(a)", "sort_by(a, &b)", "max_by(a, &b)", "join(a, b)", "sum(a)",
+    "abs(b)", "avg(a)", "to_number(a)", "to_number(b)", "reverse(a)", "merge(a, b)", "map(&length(@), a)", "keys(a)",
+    "from_s(b)", "from_ms(a)", "header(a)", "a[?b > `1`]", "a[::-1]", "a.*.b", "length(b)", "ceil(a)",
+    "starts_with(a, b)", "not_null(a, b)",
+]  # fmt: skip
+
+
+@given(st.sampled_from(EXPRESSIONS), JSON, JSON | st.from_regex(r"-?[0-9]{1,25}", fullmatch=True))
+def test_whatever_a_rule_does_with_what_it_finds_is_an_event_or_its_refusal(rule: str, a: Any, b: Any) -> None:
+    for field in ("event_id", "data.latency_ms"):
+        rules = Rules({**RULES, "workflow_id": "'w'", "occurred_at": "timestamp()", "agent_id": "'a'", field: rule})
+        found = rules.apply(RECORD, {"a": a, "b": b, "id": "i", "tool": {"name": "n"}})
+        if isinstance(found, Unmapped):
+            assert found.rule == field
+        else:
+            orjson.loads(found)
+        assert isinstance(Rules(RULES, rule).concern(RECORD, {"a": a, "b": b}), bool | Unmapped)
+
+
+@pytest.mark.parametrize(
+    ("rule", "took", "error"),
+    [
+        ("contains('text', took)", 5, "TypeError"),
+        ("to_number(took)", "99999999999999999999", "JSONEncodeError"),
+        ("took", 10**30, "JSONEncodeError"),
+        ("took", "\ud800", "JSONEncodeError"),
+    ],
+)
+def test_what_cannot_be_written_or_compared_names_its_rule(rule: str, took: Any, error: str) -> None:
+    found = made({**VALUE, "took": took}, data__latency_ms=rule)
+    assert isinstance(found, Unmapped)
+    assert found.rule == "data.latency_ms"
+    assert found.error_class in (error, "TypeError")
+    assert str(took) not in found.why
+
+
 @given(st.integers(-(10**10), 10**10) | st.floats(-1e10, 1e10))
 def test_instants_are_exact_to_the_microsecond(seconds: float) -> None:
     found = made(value={**VALUE, "at": seconds}, occurred_at="from_s(at)")

@@ -33,14 +33,19 @@ impl Values {
 
     /// Puts `value` into the set called `name`; where that pushes one out, its owner's `overflow` says so.
     pub fn put(&mut self, value: &[u8], name: &str, overflow: &mut Values) {
-        if let Err(at) = self.0.binary_search_by(|known| known[..].cmp(value)) {
-            let full = self.0.len() == MAX_VALUES;
-            self.0.insert(at, value.to_vec());
-            self.0.truncate(MAX_VALUES);
-            if full {
-                overflow.add(name.as_bytes());
-            }
+        self.exchange(value, name, overflow);
+    }
+
+    /// The same, and what found no room.
+    pub fn exchange(&mut self, value: &[u8], name: &str, overflow: &mut Values) -> Option<Vec<u8>> {
+        let at = self.0.binary_search_by(|known| known[..].cmp(value)).err()?;
+        let full = self.0.len() == MAX_VALUES;
+        self.0.insert(at, value.to_vec());
+        if !full {
+            return None;
         }
+        overflow.add(name.as_bytes());
+        self.0.pop()
     }
 
     /// Puts a value into a set that needs no cap.

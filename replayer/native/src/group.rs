@@ -2,7 +2,7 @@
 
 use crate::capped::{Topic, Topics};
 use crate::decision::Decision;
-use crate::head::Head;
+use crate::head::{Head, Threads};
 use crate::out::{Out, Pairs, Totals};
 use crate::rows::{self, EventRow, Sighting, FIRST, LATE, MAX_INLINE};
 use crate::rules::{Fields, Used, Variant};
@@ -64,6 +64,8 @@ pub struct Group {
     noted: Vec<usize>,
     decided: Vec<usize>,
     totals: Totals,
+    /// Threads that the head has no room for.
+    beyond: Threads,
     /// How many event rows it has written.
     rows: u32,
     /// For the index, where there is one.
@@ -90,6 +92,7 @@ impl Group {
             noted: Vec::new(),
             decided: Vec::new(),
             totals: Totals::default(),
+            beyond: Threads::default(),
             rows: 0,
             used: indexed.then(Noted::default),
         }
@@ -197,7 +200,7 @@ impl Group {
         let known = &schema.types[event.kind];
         let fields = Fields { raw, made, used: &event.used };
         let facts = fields.facts(&known.name, &known.rules, event.us, event.variant)?;
-        head.apply(&facts)?;
+        head.apply(&facts, &mut self.beyond)?;
         let decided = &mut self.decisions[event.decision];
         let decision = decided.decision.get_or_insert_with(|| Decision::new(&decided.name));
         if event.offset >= decision.applied.get(event.topic).unwrap_or(0) {
@@ -304,6 +307,10 @@ impl Group {
         if let (true, Some(head), Some(tenant)) = (self.touched, &self.head, &self.tenant) {
             value.clear();
             head.write(value, topics);
+            // Before the head that has counted them: whoever finds that does not find them again.
+            for (kind, name) in &self.beyond.names {
+                heads.pair(|key| rows::thread_key(key, *kind, name, tenant, &self.workflow), &[rows::FORMAT]);
+            }
             heads.pair(|key| rows::head_key(key, tenant, &self.workflow), value);
             for (kind, names) in head.threads() {
                 for name in names.iter() {

@@ -5,6 +5,7 @@ use crate::msgpack;
 use crate::rows::{opened, FORMAT};
 use crate::rules::{Data, Facts};
 use crate::tally::Tally;
+use std::collections::HashSet;
 
 const FIELDS: usize = 25;
 const PROJECTION_VERSION: i64 = 1;
@@ -128,14 +129,17 @@ impl Head {
         }
     }
 
-    /// Counts a variant that the head has not counted. None: a number would not fit.
-    pub fn apply(&mut self, event: &Facts) -> Option<()> {
+    /// Counts a variant that the head has not counted. None: a number would not fit. `beyond`: where those threads go
+    /// that it has no room for.
+    pub fn apply(&mut self, event: &Facts, beyond: &mut Threads) -> Option<()> {
         self.tally.apply(event, event.rules.head_status, &mut self.overflow)?;
         if let Some(correlation) = event.correlation {
-            self.correlation_ids.put(correlation, "correlation_ids", &mut self.overflow);
+            let out = self.correlation_ids.exchange(correlation, "correlation_ids", &mut self.overflow);
+            thread(beyond, b'c', out);
         }
         if let Some(trace) = event.trace {
-            self.trace_ids.put(trace, "trace_ids", &mut self.overflow);
+            let out = self.trace_ids.exchange(trace, "trace_ids", &mut self.overflow);
+            thread(beyond, b't', out);
         }
         match &event.data {
             Data::Model { model, template, .. } => {
@@ -149,5 +153,19 @@ impl Head {
             Data::Feedback(_) | Data::Nothing => {}
         }
         Some(())
+    }
+}
+
+/// Traces and correlations, by what their rows begin with, in the order in which they came.
+#[derive(Default)]
+pub struct Threads {
+    known: HashSet<(u8, Vec<u8>)>,
+    pub names: Vec<(u8, Vec<u8>)>,
+}
+
+fn thread(beyond: &mut Threads, kind: u8, name: Option<Vec<u8>>) {
+    let Some(name) = name else { return };
+    if beyond.known.insert((kind, name.clone())) {
+        beyond.names.push((kind, name));
     }
 }
