@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _CLOSED = "its database was closed under it; start the worker again"
-#: From the beginning of a step to that of the next: what came meanwhile is one transaction instead of several. A lone
-#: event waits for nothing. At 2,000 events a second, fewer and larger transactions are also the sooner ones: with 10 ms
-#: instead, the broker was the slower for them.
-_PACE_S = 0.025
 _AHEAD_S = 0.2  # how often a lane that is held back looks whether it still is
 _TURN_S = 0.005  # how long a lane folds before views, other lanes and answers of the broker have their turn
 
@@ -183,7 +179,7 @@ class Lane:
     async def _paced(self) -> None:
         """Let a little come together, unless a step's worth is there."""
         waiting = sum(inbox.records for inbox in self._inboxes.values())
-        early = self._begun + _PACE_S - time.monotonic()
+        early = self._begun + self._spec.pace_s - time.monotonic()
         if early > 0 and waiting < self._config.batch_max_records:
             await asyncio.sleep(early)
 

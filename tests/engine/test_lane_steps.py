@@ -156,10 +156,16 @@ async def test_no_clock_stands_between_an_event_and_its_row(tmp_path, monkeypatc
     await lane.close(1.0)
 
 
-async def test_what_comes_shortly_behind_a_step_is_one_step(tmp_path, monkeypatch):
-    monkeypatch.setattr("replayer.engine.lane._PACE_S", 0.3)
-    stage = Stage(tmp_path, monkeypatch, {A: log_of(6, "a")})
+async def paced(stage, pace_s):
+    spec = stage.engine.specs[TABLE] = dataclasses.replace(stage.engine.specs[TABLE], pace_s=pace_s)
     lane = await stage.open()
+    lane._spec = spec
+    return lane
+
+
+async def test_what_comes_shortly_behind_a_step_is_one_step(tmp_path, monkeypatch):
+    stage = Stage(tmp_path, monkeypatch, {A: log_of(6, "a")})
+    lane = await paced(stage, 0.3)
     for _ in range(3):
         lane.deliver(stage.cluster.fetch(A, count=1)[0])
         await asyncio.sleep(0.05)
@@ -169,9 +175,8 @@ async def test_what_comes_shortly_behind_a_step_is_one_step(tmp_path, monkeypatc
 
 
 async def test_a_steps_worth_is_not_waited_with(tmp_path, monkeypatch):
-    monkeypatch.setattr("replayer.engine.lane._PACE_S", 60.0)
     stage = Stage(tmp_path, monkeypatch, {A: log_of(9, "a")}, batch_max_records=3)
-    lane = await stage.open()
+    lane = await paced(stage, 60.0)
     for batch in stage.cluster.fetch(A, count=9):
         lane.deliver(batch)
     await until(stage.done)
