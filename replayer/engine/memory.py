@@ -18,9 +18,9 @@ _COMPRESSION = (*["none"] * 2, *["lz4"] * 5)
 #: fetch or a step did not fit: a worker grew by 2.3 to 2.9 MB per 10⁶ events, by 0.7 ± 0.5 with these.
 _BLOCK = 64 << 10
 
-#: Share of a memtable that tells which keys are not in it. Most keys that a fold asks for are in no table yet (new event
-#: ids, new uses): looking for them in memtables alone was an eighth of the main thread's time with the index on. Eight
-#: bits a key where rows are as small as the index's.
+#: Share of a memtable that tells which keys are not in it. Most keys that a fold asks for are in no table yet (new
+#: event ids, new uses): looking for them in memtables alone was an eighth of the main thread's time with the index on.
+#: Eight bits a key where rows are as small as the index's.
 _BLOOM = 0.01
 
 
