@@ -20,7 +20,7 @@ _BLOCK = 64 << 10
 
 #: What tells of a memtable which keys are not in it, in bytes. Most keys that a fold asks for are in no table yet (new
 #: event ids, new uses): looking for them in memtables alone was an eighth of the main thread's time with the index on.
-#: As large as the blocks beside it, so that they take each other's places: five times that let the heap grow.
+#: As large as the blocks beside it, so that they take each other's places.
 _BLOOM = _BLOCK
 
 
