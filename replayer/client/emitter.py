@@ -250,12 +250,12 @@ class Emitter:
         if work is not None and not work.is_set():
             self._call(work.set)
 
-    def _call(self, what: Callable[..., None], *arguments: Any) -> None:
+    def _call(self, what: Callable[[], None]) -> None:
         """In the background's loop, if it runs."""
         loop = self._loop
         if loop is not None:
             with contextlib.suppress(RuntimeError):  # closed meanwhile
-                loop.call_soon_threadsafe(what, *arguments)
+                loop.call_soon_threadsafe(what)
 
     def _settle(self, record: _Record, reason: Reason | None) -> None:
         """What became of a record that was taken, said once: `reason` None: the broker has it."""
@@ -361,8 +361,11 @@ class Emitter:
 
     def _settled(self, record: _Record, sent: set[asyncio.Future[Any]], one: asyncio.Future[Any]) -> None:
         sent.discard(one)
-        error = None if one.cancelled() else one.exception()
-        self._settle(record, "undelivered" if one.cancelled() else None if error is None else _why(error))
+        if one.cancelled():
+            self._settle(record, "undelivered")
+        else:
+            error = one.exception()
+            self._settle(record, None if error is None else _why(error))
 
 
 def _why(error: BaseException) -> Reason:

@@ -14,7 +14,7 @@ from replayer.core.outcome import Rows
 from replayer.core.page import Page, Position
 from replayer.core.reading import WorkflowFilter
 from replayer.serve import answers
-from replayer.serve.gathering import Listing, listed
+from replayer.serve.gathering import Listing, listed, workflow_key
 from replayer.serve.ports import TIMELINES
 from replayer.serve.queries import Cursor, Limit, Query
 from replayer.serve.site import Call
@@ -39,14 +39,12 @@ class EventsQuery(Query):
 
 async def events(call: Call) -> web.Response:
     query, event_id = call.query, call.ids["event_id"]
-    wanted = WorkflowFilter(
-        tenant_id=query.tenant, trace_id=query.trace_id, correlation_id=query.correlation_id
-    )  # fmt: skip
+    wanted = WorkflowFilter(query.tenant, trace_id=query.trace_id, correlation_id=query.correlation_id)
 
     def read(rows: Rows, after: Position | None, limit: int, budget: int) -> Page:
         return links.located(rows, event_id, wanted, after, limit, budget)
 
-    return await listed(call, Listing(TIMELINES, read, _key, answers.TimelineItem))
+    return await listed(call, Listing(TIMELINES, read, workflow_key, answers.TimelineItem))
 
 
 def link(event_id: str, child: dict[str, Any]) -> str | None:
@@ -56,7 +54,3 @@ def link(event_id: str, child: dict[str, Any]) -> str | None:
             asked = urlencode({name: child[name], "tenant": child["tenant_id"]})
             return f"/v1/events/{quote(event_id, safe='')}?{asked}"
     return None
-
-
-def _key(item: dict[str, Any]) -> tuple[str, str]:
-    return item["tenant_id"], item["workflow_id"]

@@ -38,6 +38,11 @@ class Listing:
     finish: Callable[[int, list[dict[str, Any]]], None] = lambda _partition, _items: None
 
 
+def workflow_key(item: dict[str, Any]) -> tuple[str, str]:
+    """Where an item stands that says which workflow it is of, in a list by workflow."""
+    return item["tenant_id"], item["workflow_id"]
+
+
 def places(call: Call, table: str) -> tuple[list[int], dict[str, list[int]]]:
     """The partitions this request is about: those here, and those of others by their base URL."""
     tables, count = call.site.tables, call.site.tables.partitions(table)

@@ -12,7 +12,7 @@ from replayer.core.outcome import Rows
 from replayer.core.page import Page, Position
 from replayer.core.reading import WorkflowFilter
 from replayer.serve import answers
-from replayer.serve.gathering import Listing, listed
+from replayer.serve.gathering import Listing, listed, workflow_key
 from replayer.serve.owner import rows_here
 from replayer.serve.ports import TIMELINES
 from replayer.serve.queries import OfATime
@@ -51,8 +51,4 @@ async def workflows(call: Call) -> web.Response:
         for item in items:
             item["gaps"] = lost
 
-    return await listed(call, Listing(TIMELINES, read, _key, answers.Workflow, with_gaps))
-
-
-def _key(item: dict[str, Any]) -> tuple[str, str]:
-    return item["tenant_id"], item["workflow_id"]
+    return await listed(call, Listing(TIMELINES, read, workflow_key, answers.Workflow, with_gaps))

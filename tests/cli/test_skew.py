@@ -19,26 +19,31 @@ pytestmark = pytest.mark.broker
 Command = Callable[..., Any]
 
 
-async def filled(broker: str, topic: str) -> None:
-    """Three partitions with 20, 5 and 0 records; one key has most of them, one is no text, some are none."""
+async def filled(broker: str, topic: str, records: list[tuple[bytes | None, bytes, int]]) -> None:
+    """A topic of three partitions with these records: key, value, partition."""
     async with LogAdmin([broker]) as admin:
         await admin.create([Topic(topic, "anything", "bytes", Classification.INTERNAL, 3)])
     producer = AIOKafkaProducer(bootstrap_servers=broker)
     await producer.start()
     try:
-        for number in range(20):
-            await producer.send_and_wait(topic, b"v" * 10, b"hot" if number < 17 else b"\xff\x1b[0m", partition=0)
-        for _ in range(5):
-            await producer.send_and_wait(topic, b"v", None, partition=1)
+        for key, value, partition in records:
+            await producer.send(topic, value, key, partition=partition)
+        await producer.flush()
     finally:
         await producer.stop()
+
+
+#: Partitions with 20, 5 and 0 records; one key has most of them, one is no text, some are none.
+UNEVEN = [*[(b"hot", b"v" * 10, 0)] * 17, *[(b"\xff\x1b[0m", b"v" * 10, 0)] * 3, *[(None, b"v", 1)] * 5]
+#: One key fills a partition.
+FULL = [*[(b"all", b"v", 0)] * 90, *((b"%d" % number, b"v", 1) for number in range(10))]
 
 
 def test_the_fullest_partitions_and_the_hottest_keys(
     broker: str, replayer: Command, cluster: dict[str, str], unique: Callable[[str], str]
 ) -> None:
     topic = unique("skewed")
-    asyncio.run(filled(broker, topic))
+    asyncio.run(filled(broker, topic, UNEVEN))
     told = json.loads(replayer("topics", "skew", topic, "--json", **cluster).stdout)
     assert [(part["partition"], part["offsets"]) for part in told["partitions"]] == [(0, 20), (1, 5), (2, 0)]
     assert told["records_read"] == 25
@@ -59,25 +64,9 @@ def test_a_key_that_fills_its_partition_has_the_share_it_has_of_the_topic(
 ) -> None:
     """However few of them are read."""
     topic = unique("full")
-    asyncio.run(uneven(broker, topic))
+    asyncio.run(filled(broker, topic, FULL))
     told = json.loads(replayer("topics", "skew", topic, "--records", "20", "--json", **cluster).stdout)
     assert (told["keys"][0]["key"], told["keys"][0]["share_of_topic"]) == ("all", pytest.approx(0.9, abs=0.05))
-
-
-async def uneven(broker: str, topic: str) -> None:
-    """90 records with one key in one partition, 10 with keys of their own in another."""
-    async with LogAdmin([broker]) as admin:
-        await admin.create([Topic(topic, "anything", "bytes", Classification.INTERNAL, 3)])
-    producer = AIOKafkaProducer(bootstrap_servers=broker)
-    await producer.start()
-    try:
-        for _ in range(90):
-            await producer.send(topic, b"v", b"all", partition=0)
-        for number in range(10):
-            await producer.send(topic, b"v", b"%d" % number, partition=1)
-        await producer.flush()
-    finally:
-        await producer.stop()
 
 
 def test_a_topic_that_is_not_there_is_exit_code_3(replayer: Command, cluster: dict[str, str]) -> None:

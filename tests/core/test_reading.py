@@ -21,7 +21,7 @@ from replayer.core.reading import (
     timeline,
     workflow,
 )
-from tests.core.timelines import TOPICS, arrived, at, document, documents, fold, materialised, recovered
+from tests.core.timelines import TOPICS, arrived, at, document, documents, fold, materialised, recovered, with_changelog
 from tests.drawn import MemoryRows
 from topics.fields import micros, rfc3339, utc
 from topics.registry import EVENT_TYPES, FAMILIES
@@ -291,12 +291,7 @@ def test_a_workflow_is_found_by_each_of_its_traces_however_many_they_are(batches
     ]
     events += [document("policy.evaluated", event_id="o", workflow_id="v", trace_id=f"{3:032x}", correlation_id="k9")]
     records = arrived([(TOPICS[0], json.dumps(event).encode()) for event in events])
-    rows, changelog, done, turn = MemoryRows(), [], 0, 0
-    while done < len(records):
-        folded = fold(rows, records[done : done + batches[turn % len(batches)]])
-        rows.write(folded.stored)
-        changelog += folded.rows
-        done, turn = done + batches[turn % len(batches)], turn + 1
+    rows, changelog = with_changelog(records, batches)
     rebuilt = MemoryRows()
     rebuilt.write(recovered(changelog))
     for table in (rows, rebuilt):

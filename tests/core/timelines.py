@@ -112,12 +112,21 @@ def recovered(changelog: Sequence[tuple[bytes, bytes | None]]) -> list[tuple[byt
 
 def materialised(records: Sequence[Log], batches: Sequence[int] = (1000,)) -> MemoryRows:
     """All records folded, in batches of these sizes, over and over."""
-    rows, done, turn = MemoryRows(), 0, 0
+    return with_changelog(records, batches)[0]
+
+
+def with_changelog(
+    records: Sequence[Log], batches: Sequence[int] = (1000,)
+) -> tuple[MemoryRows, list[tuple[bytes, bytes | None]]]:
+    """The same, and all rows that went into the changelog."""
+    rows, changelog, done, turn = MemoryRows(), [], 0, 0
     while done < len(records):
         size = batches[turn % len(batches)]
-        rows.write(fold(rows, records[done : done + size]).stored)
+        folded = fold(rows, records[done : done + size])
+        rows.write(folded.stored)
+        changelog += folded.rows
         done, turn = done + size, turn + 1
-    return rows
+    return rows, changelog
 
 
 def lasting(rows: MemoryRows, tenant: str = "acme", workflow: str = "w") -> dict[str, Any]:
