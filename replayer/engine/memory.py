@@ -18,11 +18,6 @@ _COMPRESSION = (*["none"] * 2, *["lz4"] * 5)
 #: fetch or a step did not fit: a worker grew by 2.3 to 2.9 MB per 10⁶ events, by 0.7 ± 0.5 with these.
 _BLOCK = 64 << 10
 
-#: What tells of a memtable which keys are not in it, in bytes. Most keys that a fold asks for are in no table yet (new
-#: event ids, new uses): looking for them in memtables alone was an eighth of the main thread's time with the index on.
-#: As large as the blocks beside it, so that they take each other's places.
-_BLOOM = _BLOCK
-
 
 class RocksMemory:
     """Block cache and memtables of every partition share `budget` bytes; memtables are charged to the cache.
@@ -57,8 +52,6 @@ class RocksMemory:
         options.set_write_buffer_size(self._write_buffer)
         options.set_max_write_buffer_number(3)
         options.set_arena_block_size(_BLOCK)
-        options.set_memtable_whole_key_filtering(True)
-        options.set_memtable_prefix_bloom_ratio(_BLOOM / self._write_buffer)
         options.set_block_based_table_factory(table)
         options.set_level_zero_file_num_compaction_trigger(_YOUNG_FILES)
         options.set_max_bytes_for_level_base(_YOUNG_BYTES)
