@@ -35,7 +35,7 @@ ENV PATH=/opt/replayer/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     LD_PRELOAD=libjemalloc.so.2 \
-    MALLOC_CONF=background_thread:true \
+    MALLOC_CONF=background_thread:true,dirty_decay_ms:1000 \
     REPLAYER_DATA_DIR=/var/lib/replayer \
     REPLAYER_ARTEFACT_DIR=/var/lib/replayer/artefacts
 USER 10001:10001

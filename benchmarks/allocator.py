@@ -6,7 +6,7 @@ import ctypes.util
 from collections.abc import Callable
 
 #: As in the Dockerfile.
-CONFIGURATION = "background_thread:true"
+CONFIGURATION = "background_thread:true,dirty_decay_ms:1000"
 
 
 def preload(find: Callable[[str], str | None] = ctypes.util.find_library) -> dict[str, str]:
