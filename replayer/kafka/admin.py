@@ -102,7 +102,7 @@ class LogAdmin:
                 f"Topic {name} has {known} partitions, needs {partitions} and could not be given them "
                 f"({type(exc).__name__}): kafka-topics.sh --alter --topic {name} --partitions {partitions}"
             ) from exc
-        await self._await_leaders([name])
+        await self._await_leaders([name], partitions)
 
     async def delete_topics(self, names: Sequence[str]) -> None:
         """Delete topics; one that is not there is no error."""
@@ -125,12 +125,16 @@ class LogAdmin:
                 found[name] = {entry[0]: entry[1] for entry in entries}
         return found
 
-    async def _await_leaders(self, names: Sequence[str], timeout_s: float = 30.0) -> None:
-        """A topic just made is not usable before each partition has a leader that every broker knows of."""
+    async def _await_leaders(self, names: Sequence[str], partitions: int = 1, timeout_s: float = 30.0) -> None:
+        """A topic just made, or given `partitions`, is not usable before brokers know of each and of its leader."""
         deadline = time.monotonic() + timeout_s
         while True:
             described = await describe(self._admin._client, names)
-            waiting = [name for name in names if name not in described or not described[name].led]
+            waiting = [
+                name
+                for name in names
+                if name not in described or not described[name].led or described[name].partitions < partitions
+            ]
             if not waiting:
                 return
             if time.monotonic() > deadline:

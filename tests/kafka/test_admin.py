@@ -132,3 +132,14 @@ async def test_no_broker_is_a_named_error():
     with pytest.raises(BrokerUnreachable, match="No Kafka broker answers at 127"):
         async with LogAdmin([f"127.0.0.1:{free_port('127.0.0.1')}"]):
             pass
+
+
+async def test_partitions_a_topic_was_given_are_there_when_it_has_been_given_them(broker, make_topic):
+    """What is checked right afterwards must not find fewer: a worker would not start."""
+    async with LogAdmin([broker]) as admin:
+        for _ in range(5):
+            name = await make_topic(partitions=1)
+            await admin.grow(name, 4)
+            assert await admin.partitions([name]) == {name: 4}
+            await admin.grow(name, 2)
+            assert await admin.partitions([name]) == {name: 4}
