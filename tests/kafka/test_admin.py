@@ -13,6 +13,7 @@ from aiokafka.structs import OffsetAndMetadata
 from replayer.core.outcome import Send
 from replayer.kafka.admin import LogAdmin
 from replayer.kafka.errors import BrokerUnreachable, TopicError
+from replayer.kafka.metadata import Described, describe
 from replayer.kafka.ports import free_port
 from replayer.kafka.publisher import Publisher
 from topics.catalogue import CO_PARTITIONED, TOPICS, changelog
@@ -134,11 +135,17 @@ async def test_no_broker_is_a_named_error():
             pass
 
 
-async def test_partitions_a_topic_was_given_are_there_when_it_has_been_given_them(admin, make_topic):
-    """What is checked right afterwards must not find fewer: a worker would not start."""
-    name = await make_topic(partitions=1)
-    for count in range(2, 12):
-        await admin.grow(name, count)
-        assert await admin.partitions([name]) == {name: count}
+async def test_partitions_a_topic_was_given_are_there_when_it_has_been_given_them(admin, make_topic, monkeypatch):
+    """What is checked right afterwards must not find fewer: a worker would not start. Brokers hear of it one by one."""
+    name, asked = await make_topic(partitions=1), 0
+
+    async def late(client, names):
+        nonlocal asked
+        asked += 1
+        return {name: Described(1 if asked < 4 else (await describe(client, names))[name].partitions, True)}
+
+    monkeypatch.setattr("replayer.kafka.admin.describe", late)
+    await admin.grow(name, 4)
+    assert await admin.partitions([name]) == {name: 4}
     await admin.grow(name, 2)
-    assert await admin.partitions([name]) == {name: 11}
+    assert await admin.partitions([name]) == {name: 4}
