@@ -37,8 +37,8 @@ from topics.catalogue import changelog
 
 #: Share of the events behind which the line begins. Caches and memtables are full long before; but RocksDB takes
 #: 3.3 × 10⁶ events of 1 KB to fill the first level of each database (512 MiB), and only then do its compactions become
-#: as large as they will be, and with them the memory that comes and goes: five runs of 10⁷ events rose by some 10 MB up
-#: to there, and lay flat behind it. So a run of 14 × 10⁶ events says how flat the last 10⁷ are.
+#: as large as they will be, and with them the memory that comes and goes (docs/decisions/005). So a run of 14 × 10⁶
+#: events says how flat the last 10⁷ are.
 WARM_UP = 2 / 7
 _PORTION, _AHEAD = 50_000, 200_000
 _KEPT_BYTES = 128 << 20  # of each partition of the changelog

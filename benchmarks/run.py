@@ -88,7 +88,7 @@ def latency_command(
 
 @app.command(name="memory")
 def memory_command(*, events: int = 14_000_000, size: Size = "1KB", out: Path = RESULTS) -> None:
-    """Resident memory of a worker, and its slope. About ten minutes for 10^7 events.
+    """Resident memory of a worker, and its slope. About eight minutes.
 
     Args:
         events: folded in all; the line begins behind a fifth of them.
