@@ -210,7 +210,7 @@ class LeanResult(fetcher.FetchResult):  # type: ignore[misc] # as above
 
     def getall(self, max_records: int | None = None) -> Sequence[Fetched]:
         if _library is None:
-            return super().getall(max_records)  # type: ignore[no-any-return]
+            return super().getall(max_records)  # type: ignore[no-any-return] # as above
         if not self.check_assignment(self._topic_partition) or not self.has_more():
             return Unread(())
         records, runs, count = self._partition_records, [], 0

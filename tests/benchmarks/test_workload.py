@@ -40,7 +40,7 @@ def test_lean_keeps_the_same_heads_and_events_as_the_whole_fold(size: Size) -> N
     told = list(workload(size, 120, active=10, per_workflow=6))
     kept = {}
     for rows_kept in ("all", "lean"):
-        rows, reduce = MemoryRows(), reducer(rows_kept)  # type: ignore[arg-type]
+        rows, reduce = MemoryRows(), reducer(rows_kept)
         for offset, (key, value) in enumerate([*told, *told]):
             rows.write(list(reduce(rows, SourceRecord(topic(size), 0, offset, 1000 + offset, key, value))))
         kept[rows_kept] = rows.stored

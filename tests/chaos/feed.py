@@ -190,8 +190,8 @@ class Feed:
 
     async def _send(self, producer: AIOKafkaProducer, sent: Sent) -> asyncio.Future[Any]:
         emission = sent.emission
-        while sent.partition not in await producer.partitions_for(emission.topic):  # noqa: ASYNC110
-            await asyncio.sleep(0.05)  # just added; aiokafka has no event for it
+        while sent.partition not in await producer.partitions_for(emission.topic):  # noqa: ASYNC110 - aiokafka has no event for it
+            await asyncio.sleep(0.05)  # just added
         answer: asyncio.Future[Any] = await producer.send(emission.topic, emission.value, emission.key, sent.partition)
 
         def answered(answer: asyncio.Future[Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -13,67 +12,28 @@ from hypothesis import strategies as st
 
 from replayer.core import lookup
 from replayer.core.decisions import decode_decision
-from replayer.core.errors import TooBroad, UnknownRowFormat
 from replayer.core.glimpse import glimpse
-from replayer.core.index import IndexFold
-from replayer.core.indexing import indexed
 from replayer.core.lookup import Stretch
-from replayer.core.outcome import whole
-from replayer.core.page import Page, Position
 from replayer.core.rows import DECISION, EVENT, FUTURE, NUL, decode_event
-from replayer.core.shelf import MODEL, POLICY, TEMPLATE, TOOL, opened, things
-from replayer.core.shelf_head import ShelfHead, described_template, together
+from replayer.core.shelf import MODEL, POLICY, TEMPLATE, opened
+from replayer.core.shelf_head import described_template
 from replayer.core.shelf_rows import CONTRIBUTION, HEAD, USE, decode_contribution, decode_place
-from replayer.core.timeline import TimelineFold
-from tests.core.timelines import arrived as arriving
+from tests.core.shelves import (
+    WORKFLOWS,
+    built,
+    fold,
+    in_log,
+    invoked,
+    listed,
+    pages,
+    splits,
+    thing,
+    told,
+)
 from tests.core.timelines import at, deliveries, document, encoded
-from tests.drawn import Log, MemoryRows, full
-from topics import deadletter
+from tests.drawn import MemoryRows
 from topics.codec import decode
-from topics.events import MODELS
-from topics.fields import micros, rfc3339
-from topics.projection import project
-
-WORKFLOWS = ("w", "v")
-splits = st.lists(st.integers(1, 5), min_size=1, max_size=4)
-timelines_of = TimelineFold(partition_of=lambda _: 0, max_record_bytes=1 << 20)
-index = IndexFold(partition_of=lambda _: 0, max_record_bytes=1 << 20)
-
-
-def told(sequence: Sequence[tuple[str, bytes]], batches: Sequence[int] = (1000,)) -> tuple[MemoryRows, list[Log]]:
-    """The timelines of these deliveries, and the usage their steps tell of, as it lies in its log."""
-    timelines, usage, records = MemoryRows(), [], arriving(sequence)
-    done, turn = 0, 0
-    while done < len(records):
-        size = batches[turn % len(batches)]
-        folded = whole(indexed(timelines_of.folding(timelines, records[done : done + size], 0, 0)))
-        timelines.write(folded.stored)
-        usage += [(send.key, send.value) for send in folded.sends if send.topic == "template-usage"]
-        done, turn = done + size, turn + 1
-    return timelines, in_log(usage)
-
-
-def in_log(usage: Sequence[tuple[bytes, bytes]]) -> list[Log]:
-    return [Log("template-usage", offset, value, key=key) for offset, (key, value) in enumerate(usage)]
-
-
-def fold(rows: MemoryRows, records: Sequence[Log]) -> list[tuple[bytes, bytes | None]]:
-    folded = index.fold(rows, records, 0, 0)
-    assert not folded.sends
-    return folded.rows
-
-
-def built(usage: Sequence[Log], batches: Sequence[int] = (1000,)) -> MemoryRows:
-    rows, done, turn = MemoryRows(), 0, 0
-    while done < len(usage):
-        size = batches[turn % len(batches)]
-        rows.write(fold(rows, usage[done : done + size]))
-        done, turn = done + size, turn + 1
-    return rows
-
-
-def thing(rows: MemoryRows, kind: bytes, name: str, version: str | None = None) -> ShelfHead:
-    return together(head for _, _, head in lookup.shelves(rows, kind, name, version))
+from topics.fields import rfc3339
 
 
 def lasting(rows: MemoryRows) -> dict[bytes, Any]:
@@ -138,25 +98,6 @@ def test_the_index_says_what_a_scan_of_the_timelines_says(
                 assert asked == [item for item in listed if outcome in item["policy_outcomes"]]
 
 
-def pages(
-    rows: MemoryRows, kind: bytes, name: str | None, version: str | None, outcome: str | None = None, limit: int = 1000
-) -> list[dict[str, Any]]:
-    def ask(after: Position | None) -> Page:
-        return lookup.list_decisions(rows, kind, name, version, outcome, Stretch(), after, limit)
-
-    return walked(ask)
-
-
-def walked(ask: Any) -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = []
-    page = ask(None)
-    while True:
-        items += page.items
-        if page.next is None:
-            return items
-        page = ask(page.next)
-
-
 @given(deliveries(WORKFLOWS), splits, splits, st.data())
 @settings(max_examples=100)
 def test_repeats_another_grouping_and_another_order_change_nothing(
@@ -187,42 +128,6 @@ def test_a_torn_batch_is_completed_and_counts_nothing_twice(
             rows.write(fold(rows, usage[done : done + size]))
             done, turn = done + size, turn + 1
         assert rows == clean
-
-
-@given(deliveries(WORKFLOWS), st.integers(1, 3))
-@settings(max_examples=60)
-def test_pages_neither_lose_nor_repeat(sequence: list[tuple[str, bytes]], limit: int) -> None:
-    _, usage = told(sequence)
-    rows = built(usage)
-    for kind, name in ((TEMPLATE, "t"), (MODEL, "p/m1"), (TOOL, "t1")):
-        assert pages(rows, kind, name, None, limit=limit) == pages(rows, kind, name, None)
-    everything = walked(lambda after: lookup.list_evaluations(rows, "pii", None, None, None, Stretch(), after, 1000))
-    assert everything == walked(
-        lambda after: lookup.list_evaluations(rows, "pii", None, None, None, Stretch(), after, limit)
-    )
-    for outcome in ("allow", "deny"):
-        assert [item for item in everything if item["outcome"] == outcome] == walked(
-            lambda after, outcome=outcome: lookup.list_evaluations(
-                rows, "pii", None, outcome, None, Stretch(), after, limit
-            )
-        )
-
-
-def invoked(second: int, **fields: Any) -> dict[str, Any]:
-    data = {"provider": "p", "model": "m", "prompt_template": {"template_id": "t", "version": "1"}, **fields}
-    return document("model.invocation_completed", event_id=f"e{second}", occurred_at=at(second), data=data)
-
-
-def test_what_is_asked_for_by_time_and_tenant_is_what_is_given() -> None:
-    events = [{**invoked(second), "decision_id": f"d{second}", "tenant_id": f"t{second % 2}"} for second in range(6)]
-    _, usage = told([("model-invocations", encoded(event)) for event in events])
-    rows = built(usage)
-    start = micros(decode(encoded(events[0])).occurred_at)
-    stretch = Stretch(start + 1_000_000, start + 5_000_000, "t1")
-    found = lookup.list_decisions(rows, TEMPLATE, "t", "1", None, stretch, None, 10)
-    assert [item["decision_id"] for item in found.items] == ["d1", "d3"]
-    short = lookup.list_decisions(rows, TEMPLATE, "t", "1", None, stretch, None, 10, scan_budget=1)
-    assert (short.items, short.next) != ([], None)
 
 
 @pytest.mark.parametrize("batches", [(1000,), (1,), (2,)])
@@ -271,67 +176,6 @@ def test_a_template_whose_id_and_version_have_at_signs_finds_its_standings() -> 
     assert {opened(key).version for key, _ in listed(rows, None, 10, 10)} == {"c@d"}, "other readings are no templates"
 
 
-def listed(rows: MemoryRows, name: str | None, limit: int, most: int) -> list[tuple[bytes, ShelfHead]]:
-    """All heads of templates, page by page, so many looked at in a step."""
-    found: list[tuple[bytes, ShelfHead]] = []
-    after: Position | None = None
-    while True:
-        heads = lookup.Heads(TEMPLATE, name, after, limit)
-        while heads.step(rows, most):
-            pass
-        groups = {opened(key).name if name is None else opened(key).version for key, _ in heads.found}
-        assert len(groups) <= limit
-        found += heads.found
-        if heads.upto is None:
-            return found
-        after = heads.upto
-
-
-@given(
-    st.lists(
-        st.tuples(st.sampled_from(["a", "a@b", "b"]), st.sampled_from(["1", "b@1", "2"]), st.sampled_from("wvu")),
-        min_size=1, max_size=12,
-    ),
-    st.integers(1, 3), st.integers(1, 4),
-)  # fmt: skip
-def test_lists_are_the_same_in_pages_and_steps_of_any_size(
-    uses: list[tuple[str, str, str]], limit: int, most: int
-) -> None:
-    events = [
-        ({**invoked(second, prompt_template={"template_id": name, "version": version}), "workflow_id": workflow})
-        for second, (name, version, workflow) in enumerate(uses)
-    ]
-    rows = built(told([("model-invocations", encoded(event)) for event in events])[1])
-    whole = listed(rows, None, 1000, 10**6)
-    assert {(one.name, one.version) for one in (opened(key) for key, _ in whole)} == {use[:2] for use in uses}, (
-        "and nothing that nobody used"
-    )
-    assert listed(rows, None, limit, most) == whole
-    for name in {use[0] for use in uses}:
-        assert listed(rows, name, limit, most) == [one for one in whole if opened(one[0]).name == name]
-
-
-def test_what_would_have_to_look_at_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    events = [invoked(second, model=f"m{second}", model_version="v") for second in range(5)]
-    rows = built(told([("model-invocations", encoded(event)) for event in events])[1])
-    assert len(pages(rows, MODEL, None, "v")) == 5
-    for name, most in (("MAX_LOOKED", 4), ("MAX_SHELVES", 4)):
-        with monkeypatch.context() as few:
-            few.setattr(lookup, name, most)
-            with pytest.raises(TooBroad, match="name one"):
-                pages(rows, MODEL, None, "v")
-
-
-def test_a_model_is_found_with_its_provider_and_without() -> None:
-    events = [
-        {**invoked(second, provider=provider, model=model), "decision_id": f"d{second}"}
-        for second, (provider, model) in enumerate([("a", "m"), ("b", "m"), ("b", "a/m"), ("c", "mm")])
-    ]
-    rows = built(told([("model-invocations", encoded(event)) for event in events])[1])
-    for asked, found in (("m", ["d0", "d1"]), ("a/m", ["d0", "d2"]), ("b/m", ["d1"]), ("b/a/m", ["d2"]), ("c", [])):
-        assert [item["decision_id"] for item in pages(rows, MODEL, asked, None)] == found, asked
-
-
 def test_rules_of_many_shelves_are_the_smallest_of_them_with_all_that_is_known() -> None:
     events = [
         {
@@ -345,23 +189,6 @@ def test_rules_of_many_shelves_are_the_smallest_of_them_with_all_that_is_known()
     head = thing(built(told([("tool-events", encoded(event)) for event in events])[1]), POLICY, "pii")
     assert head.overflow == ("rules",)
     assert head.rules == {f"r{number:03}": {"allow": 5} for number in range(64)}
-
-
-def test_a_template_without_a_version_is_a_dead_letter_that_says_so_and_stops_nothing() -> None:
-    """Two versions under no name could not be told apart: the producer has to say which."""
-    bad = invoked(0, prompt_template={"template_id": "t"})
-    folded = timelines_of.fold(
-        MemoryRows(),
-        arriving([("model-invocations", encoded(event)) for event in (bad, invoked(1))]),
-        0,
-        0,
-    )
-    (letter,) = folded.sends
-    headers = dict(letter.headers)
-    assert letter.value == encoded(bad)
-    assert headers[deadletter.REASON] == deadletter.INVALID.encode()
-    assert b"data.prompt_template.version" in headers[deadletter.DETAIL]
-    assert folded.counts == {"dead_letter": 1, "folded": 1}
 
 
 def test_what_a_rule_says_is_counted_by_outcome() -> None:
@@ -379,66 +206,3 @@ def test_what_a_rule_says_is_counted_by_outcome() -> None:
     assert head.rules == {"r1": {"allow": 1, "deny": 1}, "": {"deny": 1}}
     only = lookup.list_evaluations(rows, "pii", None, "deny", "r1", Stretch(), None, 10).items
     assert [(item["event_id"], item["rule_id"], item["reason_code"]) for item in only] == [("e1", "r1", "r")]
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "reason"),
-    [
-        (None, b"\x01\x93\x90\x90\x90", deadletter.UNDECODABLE),
-        (b"tt\x001\x000", None, deadletter.UNDECODABLE),
-        (b"tt\x001\x000", b"\x01\x93", deadletter.UNDECODABLE),
-        (b"tt\x001\x000", b"\x01\xc0", deadletter.UNDECODABLE),
-        (b"zt\x001\x000", b"\x01\x93\x90\x90\x90", deadletter.INVALID),
-        (b"no shelf", b"\x01\x93\x90\x90\x90", deadletter.INVALID),
-        (b"t\xff\x001\x000", b"\x01\x93\x90\x90\x90", deadletter.INVALID),
-    ],
-)
-def test_what_is_no_usage_is_a_dead_letter(key: bytes | None, value: bytes | None, reason: str) -> None:
-    folded = index.fold(MemoryRows(), [Log("template-usage", 0, value, key=key)], 0, 0)
-    (send,) = folded.sends
-    assert dict(send.headers)[deadletter.REASON] == reason.encode()
-    assert folded.rows == []
-
-
-def test_a_shelf_of_another_partition_is_misrouted() -> None:
-    _, usage = told([("model-invocations", encoded(invoked(0)))])
-    elsewhere = IndexFold(partition_of=lambda _: 1, max_record_bytes=1 << 20)
-    folded = elsewhere.fold(MemoryRows(), usage, 0, 0)
-    assert {dict(send.headers)[deadletter.REASON] for send in folded.sends} == {deadletter.MISROUTED.encode()}
-
-
-def test_usage_of_a_newer_release_stops_the_worker_and_is_not_buried() -> None:
-    _, usage = told([("model-invocations", encoded(invoked(0)))])
-    newer = Log("template-usage", 0, b"\x02" + (usage[0].value or b"")[1:], key=usage[0].key)
-    with pytest.raises(UnknownRowFormat, match="usage row has format 2"):
-        index.fold(MemoryRows(), [newer], 0, 0)
-
-
-@pytest.mark.parametrize("event_type", sorted(MODELS))
-def test_nothing_confidential_reaches_the_usage(event_type: str) -> None:
-    event = {**full(MODELS[event_type], "canary"), "event_type": event_type, "schema_version": 1}
-    timelines, usage = told([("model-invocations", encoded(event))])
-    assert len(timelines) > 0
-    assert not any(b"canary" in (one.key or b"") + (one.value or b"") for one in usage)
-    assert not any(b"canary" in key + value for key, value in built(usage).items())
-
-
-@pytest.mark.parametrize("event_type", sorted(MODELS))
-def test_a_glimpse_sees_what_the_event_says(event_type: str) -> None:
-    event = decode(encoded({**full(MODELS[event_type], "canary"), "event_type": event_type, "schema_version": 1}))
-    seen = glimpse(project(event))
-    uses = event_type.startswith("model.") or event_type in (
-        "tool.call_started", "tool.call_completed", "tool.call_failed", "retrieval.performed", "policy.evaluated",
-    )  # fmt: skip
-    assert (seen is not None) == uses
-    if seen is not None:
-        assert seen.decision_id == event.decision_id
-        assert all(opened(named + b"0").name for named in seen.touched)
-
-
-def test_a_step_of_many_uses_is_several_records() -> None:
-    events = [encoded({**invoked(0), "event_id": f"e{number}", "workflow_id": "w"}) for number in range(2500)]
-    _, usage = told([("model-invocations", event) for event in events])
-    of_template = [one for one in usage if (one.key or b"").startswith(things(TEMPLATE, "t"))]
-    assert len(of_template) == 3
-    assert thing(built(usage), TEMPLATE, "t").uses == 2500

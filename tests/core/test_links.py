@@ -105,7 +105,7 @@ def test_a_parent_in_another_workflow_is_found_by_their_thread() -> None:
 def test_orphans_are_listed_and_only_they() -> None:
     rows = made(said("a", 0), said("b", 1, "a"), said("c", 2, "gone"), said("d", 3, "never"), said("e", 4, "c"))
     for order in ("occurred", "commit"):
-        found = reading.timeline(rows, "acme", "w", order, orphans=True)  # type: ignore[arg-type]
+        found = reading.timeline(rows, "acme", "w", order, orphans=True)
         assert ids(found.items) == ["c", "d"]
     first = reading.timeline(rows, "acme", "w", limit=1, orphans=True)
     rest = reading.timeline(rows, "acme", "w", after=first.next, orphans=True)
@@ -147,7 +147,7 @@ def test_no_order_of_arrival_changes_chains_calls_or_orphans(order: list[int], l
         tool("started", "c1", 3), tool("completed", "c1", 4), tool("failed", "c2", 5),
     ]  # fmt: skip
     rows, straight = made(*(events[n] for n in order)), made(*events)
-    assert [ids(chain(one, "acme", "w", "b").items) for one in (rows, straight)] == [["a", "b"]] * 2  # type: ignore[union-attr]
+    assert [ids(chain(one, "acme", "w", "b").items) for one in (rows, straight)] == [["a", "b"]] * 2
     assert ids(reading.timeline(rows, "acme", "w", orphans=True).items) == ["c"]
     whole = calls(straight, "acme", "w", None, 10).items
     paged, after = [], None

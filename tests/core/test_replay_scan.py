@@ -226,7 +226,7 @@ def test_gaps_are_bounded_and_their_checkpoint_fits_a_commit():
 def test_coverage_is_complete_only_when_nothing_is_missing():
     def whole(**changes: object) -> bool:
         said: dict[str, object] = {"topic": "t", "partition": 0, "start": 0, "end": 9, "position": 9}
-        return coverage([Stretch(**(said | changes))]).complete  # type: ignore[arg-type]
+        return coverage([Stretch(**(said | changes))]).complete
 
     assert whole()
     assert not whole(head="truncated_head")

@@ -178,7 +178,7 @@ def test_a_killed_investigator_completes_without_help_and_the_live_consumers_nev
         before = asyncio.run(committed(broker, app_id))
         everyone = {name for name in asyncio.run(groups(broker)) if not name.startswith("replayer-inv-")}
         group = asyncio.run(members(broker, app_id))
-        assert "Stable" in group[0]  # type: ignore[operator]
+        assert "Stable" in group[0]
         rebalances = [worker.metrics(f"replayer_{name}") for name in ("rebalances_total", "generation")]
 
         def shown() -> dict[str, object]:
@@ -200,8 +200,8 @@ def test_a_killed_investigator_completes_without_help_and_the_live_consumers_nev
 
         replay = shown()
         assert replay["state"] == "COMPLETED"
-        assert replay["coverage"]["complete"]  # type: ignore[index]
-        *results, last_record = asyncio.run(written(broker, replay_id, replay["results"]))  # type: ignore[arg-type]
+        assert replay["coverage"]["complete"]
+        *results, last_record = asyncio.run(written(broker, replay_id, replay["results"]))
         terminal = decode_result(last_record)
         assert isinstance(terminal, TerminalRecord)
         assert isinstance(decode_result(results[0]), ReplayResult)

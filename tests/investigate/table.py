@@ -70,7 +70,7 @@ class Table:
         fold = ReplaysFold(
             partition_of=lambda key: 0, commands_topic=COMMANDS, progress_topic=self.log.config.progress_topic
         )
-        folded = fold.fold(self, records, 0, 0)  # type: ignore[arg-type]
+        folded = fold.fold(self, records, 0, 0)
         assert not folded.sends
         for key, value in folded.rows:
             if value is None:

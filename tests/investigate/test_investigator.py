@@ -23,7 +23,7 @@ pytestmark = pytest.mark.broker
 
 @asynccontextmanager
 async def investigating(log: Log, table: Table, **config: object) -> AsyncIterator[Investigator]:
-    investigator = Investigator(replace(log.config, fenced_pause_s=0.2, **config), table.partitions)  # type: ignore[arg-type]
+    investigator = Investigator(replace(log.config, fenced_pause_s=0.2, **config), table.partitions)
     await investigator.start()
     try:
         yield investigator

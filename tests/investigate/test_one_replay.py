@@ -238,7 +238,7 @@ async def test_what_expired_before_the_start_is_said_not_skipped(log: Log, uniqu
     heads = {(part.topic, part.partition): part.head for part in coverage.partitions}
     assert heads.pop((gone.topic, 1)) == "truncated_head"
     assert set(heads.values()) == {"complete"}
-    (part,) = (await log.output(literal)).terminals[0].coverage.partitions  # type: ignore[union-attr]
+    (part,) = (await log.output(literal)).terminals[0].coverage.partitions
     assert [(gap.start, gap.end, gap.reason) for gap in part.gaps] == [(3, 9, "expired")]
 
 

@@ -22,8 +22,10 @@ from replayer.core.timeline import TimelineFold
 from replayer.native import index as native_index
 from replayer.native.index import NativeIndexFold
 from replayer.native.library import NotDone
-from tests.core import test_index as of_python
+from tests.core import shelves
 from tests.core.test_index import *  # noqa: F403 - every promise, asked of both
+from tests.core.test_lookup import *  # noqa: F403 - as above
+from tests.core.test_usage import *  # noqa: F403 - as above
 from tests.drawn import Log, MemoryRows
 from tests.native.agreement import LIMIT, library
 from topics.usage import Standing, Touch, Usage, Use
@@ -64,7 +66,7 @@ class Both:
 @pytest.fixture(autouse=True)
 def _both(monkeypatch: pytest.MonkeyPatch) -> Iterator[Both]:
     both = Both()
-    monkeypatch.setattr(of_python, "index", both)
+    monkeypatch.setattr(shelves, "index", both)
     monkeypatch.setattr(native_index, "_AT_A_TIME", 3)
     return both
 
@@ -120,13 +122,13 @@ def _usages(draw: st.DrawFn) -> tuple[bytes, bytes]:
     return shelf, b"\x01" + msgspec.msgpack.encode(Usage(uses, touches, standings))
 
 
-@given(st.lists(_usages(), max_size=12), of_python.splits, st.data())
+@given(st.lists(_usages(), max_size=12), shelves.splits, st.data())
 @settings(max_examples=250)
 def test_whatever_is_said_is_shelved_alike(
     told: list[tuple[bytes, bytes]], batches: list[int], data: st.DataObject
 ) -> None:
     both, rows, done, turn = Both(), MemoryRows(), 0, 0
-    records = of_python.in_log(told)
+    records = shelves.in_log(told)
     while done < len(records):
         size = batches[turn % len(batches)]
         written = both.fold(rows, records[done : done + size], 0, 0).rows
@@ -155,13 +157,13 @@ def test_more_rules_models_and_tenants_than_a_head_keeps() -> None:
 
 @given(st.lists(_usages(), min_size=1, max_size=4), st.data())
 def test_nothing_is_written_over_a_row_that_is_not_ours(told: list[tuple[bytes, bytes]], data: st.DataObject) -> None:
-    records, both = of_python.in_log(told), Both()
+    records, both = shelves.in_log(told), Both()
     rows = MemoryRows()
     rows.write(both.fold(MemoryRows(), records, 0, 0).stored)
     key = data.draw(st.sampled_from(sorted(rows)))
     value = rows[key]
     rows[key] = data.draw(st.sampled_from([b"", b"\x63" + value[1:], value[:-1], value + b"\0"]))
-    again = of_python.in_log([*told, *told])[len(told) :]
+    again = shelves.in_log([*told, *told])[len(told) :]
     try:
         expected = IndexFold(partition_of=lambda _: 0, max_record_bytes=LIMIT).fold(rows, again, 0, 0)
     except RowUnreadable as refused:  # by both, unless the native one has no need to read it

@@ -43,7 +43,7 @@ async def stranger() -> AsyncIterator[Stranger]:
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         there.seen.append((request.path_qs, request.host))
-        there.requests.append(request)  # type: ignore[arg-type]
+        there.requests.append(request)
         return web.Response(status=there.answer.status, body=there.answer.body, headers=dict(there.answer.headers))
 
     runner = web.ServerRunner(web.Server(handle))

@@ -19,7 +19,7 @@ from tests.serve.serve_cluster import Cluster
 
 SECRETS = {role.value: f"secret-of-{role.value}" for role in Role}
 TOKENS = tuple(
-    Token(name=f"the-{role}", role=role, sha256=hashlib.sha256(secret.encode()).hexdigest())  # type: ignore[arg-type]
+    Token(name=f"the-{role}", role=role, sha256=hashlib.sha256(secret.encode()).hexdigest())
     for role, secret in SECRETS.items()
 )
 GUARDED = ["/metrics", "/openapi.json", "/nowhere"]

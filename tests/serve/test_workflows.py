@@ -220,10 +220,10 @@ async def test_what_is_not_described_is_not_served(
 
 
 def test_the_documented_values_are_the_cores() -> None:
-    assert answers.WorkflowStatus.__args__ == head.STATUSES  # type: ignore[attr-defined]
+    assert answers.WorkflowStatus.__args__ == head.STATUSES
     stated = {decisions.OPEN, decisions.ANSWERED, decisions.OVERRIDDEN, decisions.COMPLETED, decisions.FAILED}
-    assert set(answers.DecisionStatus.__args__) == stated  # type: ignore[attr-defined]
-    assert workflows.Family.__args__ == FAMILIES  # type: ignore[attr-defined]
+    assert set(answers.DecisionStatus.__args__) == stated
+    assert workflows.Family.__args__ == FAMILIES
 
 
 async def test_simulated_workflows_all_answer(cluster: Cluster) -> None:

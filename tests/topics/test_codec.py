@@ -191,9 +191,9 @@ def test_the_trace_context_of_the_header_counts_where_the_envelope_has_none() ->
     bare = {**SMALL, "trace_id": None, "span_id": None}
     trace, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
     header = [("other", b"\xff"), ("traceparent", f"00-{trace}-{span}-01".encode())]
-    found, content = read(compact(bare), headers=header)  # type: ignore[misc]
+    found, content = read(compact(bare), headers=header)
     assert (found.trace_id, found.span_id) == (trace, span)
-    assert content == read(compact({**bare, "trace_id": trace, "span_id": span}))[1]  # type: ignore[index]
+    assert content == read(compact({**bare, "trace_id": trace, "span_id": span}))[1]
     assert decode(compact(SMALL), headers=header) == decode(compact(SMALL))
     for useless in (None, b"", b"00-x", f"00-{'0' * 32}-{span}-01".encode(), f"00-{trace}-{'0' * 16}-01".encode()):
         assert decode(compact(bare), headers=[("traceparent", useless)]) == decode(compact(bare))

@@ -70,7 +70,7 @@ def test_a_change_is_told_and_whom_it_breaks(
 
 def test_what_lies_deeper_is_found_by_its_path() -> None:
     for shape, path in ((Inner, "m.x.more"), (Inner | None, "m.x.more"), (tuple[Inner, ...], "m.x[].more")):
-        wide: Any = {Inner: Wider, Inner | None: Wider | None, tuple[Inner, ...]: tuple[Wider, ...]}[shape]  # type: ignore[index]
+        wide: Any = {Inner: Wider, Inner | None: Wider | None, tuple[Inner, ...]: tuple[Wider, ...]}[shape]
         found = changes({"m": model(x=(shape, ...))}, {"m": model(x=(wide, ...))})
         assert found == [Change(path, "a new field, required", breaks_new=True)]
 

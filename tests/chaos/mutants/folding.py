@@ -14,4 +14,4 @@ def in_python() -> None:
     def none(*_: Any, **__: Any) -> None:
         raise NoLibrary("taken away for a mutation")
 
-    fold.Library = none  # type: ignore[misc,assignment]
+    fold.Library = none
